@@ -1,0 +1,1 @@
+"""pegai: synthetic patients with a stated privacy guarantee and the evidence."""

@@ -1,0 +1,119 @@
+"""What an evaluation gives: scores with intervals and baselines, and the data of its plots.
+
+Plain frozen values, so that a report (and any other reader) needs nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+Group = Literal["fidelity", "utility", "privacy"]
+Better = Literal["higher", "lower", "half"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of an evaluation.
+
+    Attributes:
+        name: What was measured, as `metric` or `metric/detail`, unique in an evaluation.
+        group: fidelity, utility or privacy.
+        title: The name for people.
+        value: The mean over synthetic tables (seeds); NaN is "not assessed".
+        low: Lower end of the 95 % interval; NaN where there is none.
+        high: Upper end of the 95 % interval.
+        baseline: The same figure with real data in place of synthetic; NaN where there is none.
+        better: Which way is good: higher, lower, or as near to one half as possible.
+        n: How many values the mean is over.
+        values: The single values, one a synthetic table.
+        note: Why it was not assessed, or what to know when reading it.
+    """
+
+    name: str
+    group: Group
+    title: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    baseline: float = math.nan
+    better: Better = "higher"
+    n: int = 1
+    values: tuple[float, ...] = ()
+    note: str = ""
+
+    @property
+    def assessed(self) -> bool:
+        """Whether there was enough evidence for a figure."""
+        return not math.isnan(self.value)
+
+
+def mean_interval(values: list[float], *, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean and two-sided Student-t interval over independent repeats.
+
+    Returns:
+        (mean, low, high); the interval is NaN for fewer than two values.
+    """
+    finite = np.asarray([v for v in values if not math.isnan(v)], dtype=float)
+    if finite.size == 0:
+        return math.nan, math.nan, math.nan
+    mean = float(finite.mean())
+    if finite.size < 2:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.5 + level / 2, finite.size - 1) * stats.sem(finite))
+    return mean, mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one release candidate, and the data behind its plots.
+
+    Attributes:
+        scores: Every figure, in the order of the report.
+        plots: JSON-ready data by plot name; see the module that makes each.
+        rows: Row counts of train, holdout and synthetic tables.
+        seeds: The seeds of the evaluation itself (classifiers, subsamples).
+        seconds: Wall time.
+    """
+
+    scores: tuple[Score, ...]
+    plots: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+    def __getitem__(self, name: str) -> Score:
+        for score in self.scores:
+            if score.name == name:
+                return score
+        raise KeyError(name)
+
+    def get(self, name: str) -> Score | None:
+        """The score of a name, or None."""
+        return next((s for s in self.scores if s.name == name), None)
+
+    def group(self, group: Group) -> tuple[Score, ...]:
+        """The scores of a group."""
+        return tuple(s for s in self.scores if s.group == group)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content; NaN becomes None."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

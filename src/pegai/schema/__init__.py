@@ -1,0 +1,20 @@
+"""Schemas: what is public about a table, with the source of every bound and category."""
+
+from pegai.schema.columns import SOURCES, Category, Column, ColumnPrivacy, Constraints, Kind, Role
+from pegai.schema.files import read_schema, schema_from_dict, write_schema
+from pegai.schema.table_schema import Schema, TablePrivacy
+
+__all__ = [
+    "SOURCES",
+    "Category",
+    "Column",
+    "ColumnPrivacy",
+    "Constraints",
+    "Kind",
+    "Role",
+    "Schema",
+    "TablePrivacy",
+    "read_schema",
+    "schema_from_dict",
+    "write_schema",
+]
