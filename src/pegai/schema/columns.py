@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FieldType = Literal["string", "integer", "number", "boolean", "date", "datetime"]
 Role = Literal["identifier", "quasi-identifier", "sensitive", "target", "site", "feature"]
-Kind = Literal["categorical", "ordinal", "boolean", "integer", "continuous", "date", "datetime", "text"]  # fmt: skip
+Kind = Literal[
+    "categorical", "ordinal", "boolean", "integer", "continuous", "date", "datetime", "text"
+]
 
 SOURCES = ("standard", "dictionary", "expert", "public-data", "dp-estimate", "private")
 """Where bounds or categories came from; a detail may follow a colon, as in `standard:hipaa`."""
@@ -100,7 +102,7 @@ class Column(_Frozen):
         if not isinstance(fields.get("categories"), (list, tuple)):
             return fields
         given = cast("list[Any]", fields["categories"])
-        listed = [c if isinstance(c, (dict, Category)) else {"value": c} for c in given]
+        listed: list[Any] = [c if isinstance(c, (dict, Category)) else {"value": c} for c in given]
         return {**fields, "categories": listed}
 
     @model_validator(mode="after")
