@@ -1,1 +1,31 @@
-"""."""
+"""Tables: reading and writing them, fitting them to a schema, splitting them by patient."""
+
+from pegai.data.atomic import atomic_folder, atomic_path, atomic_write_bytes, atomic_write_text
+from pegai.data.conform import conform, load_table, scan_table
+from pegai.data.csv_dialect import Dialect, sniff_csv
+from pegai.data.files import read_frame, scan_frame, write_frame, write_table
+from pegai.data.frames import like, to_polars
+from pegai.data.splits import Split, split
+from pegai.data.table import DTYPES, Table
+
+__all__ = [
+    "DTYPES",
+    "Dialect",
+    "Split",
+    "Table",
+    "atomic_folder",
+    "atomic_path",
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "conform",
+    "like",
+    "load_table",
+    "read_frame",
+    "scan_frame",
+    "scan_table",
+    "sniff_csv",
+    "split",
+    "to_polars",
+    "write_frame",
+    "write_table",
+]

@@ -1,1 +1,45 @@
-"""."""
+"""The privacy core: what is charged, what it costs, and the only place where noise is drawn."""
+
+from pegai.privacy.accountant import attack_bound, compute_delta, compute_epsilon
+from pegai.privacy.calibrate import calibrate, gaussian_noise_multiplier
+from pegai.privacy.events import (
+    Event,
+    ExponentialEvent,
+    GaussianEvent,
+    LaplaceEvent,
+    SubsampledGaussianEvent,
+    event_from_dict,
+)
+from pegai.privacy.guarantee import AUDIT_ONLY, MAX_EPSILON, Guarantee, Plan, Privacy
+from pegai.privacy.ledger import Entry, Ledger, Problem
+from pegai.privacy.mechanisms import ExponentialMechanism, GaussianMechanism, LaplaceMechanism
+from pegai.privacy.samplers import SecureRandom
+from pegai.privacy.session import Recorder, Session
+
+__all__ = [
+    "AUDIT_ONLY",
+    "MAX_EPSILON",
+    "Entry",
+    "Event",
+    "ExponentialEvent",
+    "ExponentialMechanism",
+    "GaussianEvent",
+    "GaussianMechanism",
+    "Guarantee",
+    "LaplaceEvent",
+    "LaplaceMechanism",
+    "Ledger",
+    "Plan",
+    "Privacy",
+    "Problem",
+    "Recorder",
+    "SecureRandom",
+    "Session",
+    "SubsampledGaussianEvent",
+    "attack_bound",
+    "calibrate",
+    "compute_delta",
+    "compute_epsilon",
+    "event_from_dict",
+    "gaussian_noise_multiplier",
+]

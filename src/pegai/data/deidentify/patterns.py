@@ -1,0 +1,211 @@
+"""What the form of a value says: one regular expression for each kind of identifier.
+
+Expressions are written for the `regex` crate (no look-around), in which polars runs them over a
+whole column. A *sharp* pattern is so particular that one cell is enough to be told about; the
+others count only when most cells of a column have the form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from pegai.data.deidentify.identifiers import IdentifierClass
+from pegai.data.deidentify.profile import Profile
+
+_C = IdentifierClass
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The form of one kind of identifier.
+
+    Attributes:
+        name: What it is, for people.
+        identifier_class: The class it belongs to.
+        regex: What a value must match.
+        unless: What a value must not match, if given.
+        is_sharp: Whether a single matching cell says something; then the regex also finds the
+            identifier inside a longer text.
+        min_share: Share of the cells with a value that must match, for patterns that are not sharp.
+    """
+
+    name: str
+    identifier_class: IdentifierClass
+    regex: str
+    unless: str | None = None
+    is_sharp: bool = False
+    min_share: float = 0.8
+
+    def matches(self, values: pl.Series) -> pl.Series:
+        """Which values have the form; shape (values,)."""
+        found = values.str.contains(self.regex)
+        return found if self.unless is None else found & ~values.str.contains(self.unless)
+
+
+_DAY = r"(0?[1-9]|[12]\d|3[01])"
+_MONTH = r"(0?[1-9]|1[0-2])"
+_LIKE_A_DATE = (
+    rf"^({_DAY}[./ -]{_MONTH}|{_MONTH}[./ -]{_DAY})[./ -](\d{{4}}|\d{{2}})\b|^\d{{4}}[-./]"
+)
+_LIKE_NDC = r"^\d{4,5}-\d{3,4}-\d{1,2}$"
+_OCTET = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
+_STREETS = (
+    "street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct|place|pl|way|terrace|"
+    "square|sq|circle|cir|trail|trl|parkway|pkwy|highway|hwy|route|crescent|close|mews|gate|ridge|"
+    "crossing|spur|plaza|points?|turnpike|suite|apt|unit"
+)
+
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern(
+        "e-mail address",
+        _C.EMAIL,
+        r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}",
+        is_sharp=True,
+    ),
+    Pattern(
+        "photograph",
+        _C.PHOTO,
+        r"(?i)[\w)-]\.(jpe?g|png|gif|bmp|tiff?|heic|webp|dcm)$",
+        is_sharp=True,
+    ),
+    Pattern(
+        "biometric file", _C.BIOMETRIC, r"(?i)\w\.(wsq|fmr|fir|iso19794|ansi378)$", is_sharp=True
+    ),
+    Pattern(
+        "web address", _C.URL, r"(?i)(\b(https?|ftp|s3|file)://\S+|^www\.\S+\.\S+)", is_sharp=True
+    ),
+    Pattern("MAC address", _C.DEVICE, r"(?i)^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$", is_sharp=True),
+    Pattern(
+        "UUID",
+        _C.UNIQUE_CODE,
+        r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
+        is_sharp=True,
+    ),
+    Pattern("DICOM UID", _C.UNIQUE_CODE, r"^[0-2](\.(0|[1-9]\d*)){5,}$", is_sharp=True),
+    Pattern(
+        "US social security number",
+        _C.NATIONAL_ID,
+        r"^\d{3}-\d{2}-\d{4}$",
+        unless=r"^(000|666)|-00-|-0000$",
+        is_sharp=True,
+    ),
+    Pattern("IPv4 address", _C.IP, rf"^{_OCTET}(\.{_OCTET}){{3}}(/\d\d?|:\d+)?$"),
+    Pattern(
+        "IPv6 address",
+        _C.IP,
+        r"(?i)^([0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}$",
+        unless=r"^\d\d?:\d\d:\d\d",
+    ),
+    Pattern(
+        "telephone number",
+        _C.PHONE,
+        r"^(\+\d[\d\s().\-/]{6,20}\d|\(\d{2,5}\)[\d\s.\-/]{5,14}\d|0\d{1,5}[\s./-][\d\s./-]{4,14}\d|"
+        r"(0{0,2}1[-.\s]?)?\d{3}[-.\s]\d{3}[-.\s]\d{4}|(0{0,2}1[-.\s]?)?\(\d{3}\)\s?\d{3}[-.\s]\d{4}|"
+        r"(\(0\d{2,5}\)|0\d{2,5})\s?\d{3,10}[\s-]?\d{0,6})(\s?(x|ext\.?)\s?\d{1,6})?$",
+        unless=rf"{_LIKE_A_DATE}|{_LIKE_NDC}|^\d+\.\d+$|^\d+$",
+        min_share=0.6,
+    ),
+    Pattern("ZIP+4 code", _C.GEOGRAPHY, r"^\d{5}-\d{4}$"),
+    Pattern(
+        "postcode",
+        _C.GEOGRAPHY,
+        r"^([A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d|\d{4} [A-Z]{2}|\d{5}-\d{3}|\d{4}-\d{3})$",
+    ),
+    Pattern(
+        "street address",
+        _C.GEOGRAPHY,
+        rf"(?i)^\d{{1,6}}[a-z]?,? .*\b({_STREETS})\b\.?|^p\.?\s?o\.? box \d+|^(psc|unit|uss) .*\b[af]po\b|"
+        r"(straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|straat|laan|plein) ?\d{1,4} ?[a-z]?\b|"
+        r"^\d{0,4},? ?(rue|avenue|boulevard|chemin|impasse|allée|place|quai) \w|"
+        r"^(calle|avenida|plaza|paseo|camino|via|viale|corso|piazza|vicolo|rua|travessa|praça|largo)"
+        r" .*\d",
+        min_share=0.6,
+    ),
+    Pattern(
+        "coordinates",
+        _C.GEOGRAPHY,
+        r"^\(?-?\d{1,3}\.\d{3,}°?\s?[NS]?[,; ]\s?-?\d{1,3}\.\d{3,}°?\s?[EW]?\)?$",
+    ),
+    Pattern(
+        "US Medicare number",
+        _C.HEALTH_PLAN,
+        r"^[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}$",
+    ),
+    Pattern(
+        "vehicle identification number",
+        _C.VEHICLE,
+        r"^[A-HJ-NPR-Z0-9]{17}$",
+        unless=r"^(\d+|[A-Z]+)$",
+        min_share=0.95,
+    ),
+)
+"""Every pattern, the most particular first."""
+
+_SHARP_HINT = r"@|://|(?i:www\.|\.[a-z]{3,4}\d{0,5}$|[0-9a-f][0-9a-f]:|[0-9a-f]{2}-)|\d\.\d+\.\d"
+"""A cheap test that every value with a sharp pattern passes."""
+
+_SAMPLE = 2_000
+
+
+@dataclass(frozen=True)
+class PatternMatch:
+    """The pattern that most of a column's cells have, or a sharp one that some have.
+
+    Attributes:
+        pattern: The pattern.
+        share: Share of the cells with a value that match it.
+        rows: Number of cells that match it.
+    """
+
+    pattern: Pattern
+    share: float
+    rows: int
+
+
+def match_pattern(column: Profile) -> PatternMatch | None:
+    """The best pattern of a column, or None; numbers with a decimal point match none."""
+    if column.distinct == 0 or (column.is_numeric and not column.is_integer):
+        return None
+    few = column.sample(_SAMPLE)
+    best: PatternMatch | None = None
+    mixed = pl.repeat(False, few.distinct, eager=True)
+    for pattern in PATTERNS:
+        found = pattern.matches(few.values).fill_null(False)
+        mixed = mixed | found
+        share = few.share(found)
+        if share >= pattern.min_share:
+            return _counted(column, pattern)
+        if share > 0 and (best is None or share > best.share):
+            best = PatternMatch(pattern, share, 0)
+    if best is not None and few.share(mixed) >= 0.8:
+        return _counted(column, best.pattern)
+    return _sharp(column)
+
+
+def sharp_cells(values: pl.Series) -> pl.Series:
+    """Which values have a sharp pattern; shape (values,)."""
+    found = pl.repeat(False, values.len(), eager=True)
+    for pattern in PATTERNS:
+        if pattern.is_sharp:
+            found = found | pattern.matches(values).fill_null(False)
+    return found
+
+
+def _sharp(column: Profile) -> PatternMatch | None:
+    hinted = column.values.str.contains(_SHARP_HINT)
+    if not hinted.any():
+        return None
+    best: PatternMatch | None = None
+    for pattern in PATTERNS:
+        if pattern.is_sharp:
+            found = _counted(column, pattern)
+            if found.rows and (best is None or found.rows > best.rows):
+                best = found
+    return best
+
+
+def _counted(column: Profile, pattern: Pattern) -> PatternMatch:
+    found = pattern.matches(column.values)
+    return PatternMatch(pattern, column.share(found), column.rows_where(found))

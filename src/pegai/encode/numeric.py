@@ -1,0 +1,259 @@
+"""Numeric columns as bins: quantile bins, spikes for values that many rows share, and missing.
+
+A summary is a weighted sketch of the values, so it merges over chunks and over hospitals. Under
+privacy the sketch is replaced by a noisy histogram on a public grid (`NumericSummary.on_grid`);
+everything after it is the same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pegai.schema import Column
+
+MAX_POINTS = 4096
+KNOTS = 9
+MIN_SPIKE_ROWS = 3
+
+
+@dataclass(frozen=True)
+class NumericSummary:
+    """A weighted sketch of a numeric column.
+
+    Attributes:
+        points: Sorted values, shape (points,); at most `MAX_POINTS`, beyond which neighbours are
+            joined into one (rank error at most 1 / MAX_POINTS a merge).
+        weights: Rows at each point, shape (points,).
+        missing: Rows without a value.
+        exact: Whether each point is a value that occurs; False after joining or on a grid.
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+    missing: float
+    exact: bool = True
+
+    def merge(self, other: NumericSummary) -> NumericSummary:
+        """The summary of both tables together."""
+        points = np.concatenate([self.points, other.points])
+        weights = np.concatenate([self.weights, other.weights])
+        return _sketch(points, weights, self.missing + other.missing, self.exact and other.exact)
+
+    @classmethod
+    def on_grid(cls, edges: np.ndarray, counts: np.ndarray) -> NumericSummary:
+        """A summary from a (noisy) histogram.
+
+        Args:
+            edges: Public bin edges, shape (bins + 1,).
+            counts: Rows a bin, then the missing rows; shape (bins + 1,). Negative counts are 0.
+        """
+        kept = np.maximum(counts, 0.0)
+        # Two points a bin, just inside its edges, make the sketch's quantiles uniform in the bin.
+        inset = np.diff(edges) * 1e-9
+        points = np.column_stack([edges[:-1] + inset, edges[1:] - inset]).ravel()
+        return cls(points, np.repeat(kept[:-1] / 2, 2), float(kept[-1]), exact=False)
+
+    @property
+    def total(self) -> float:
+        """Rows, with and without a value."""
+        return float(self.weights.sum() + self.missing)
+
+
+def _sketch(points: np.ndarray, weights: np.ndarray, missing: float, exact: bool) -> NumericSummary:
+    values, inverse = np.unique(points, return_inverse=True)
+    sums = np.bincount(inverse, weights=weights, minlength=len(values))
+    if len(values) <= MAX_POINTS:
+        return NumericSummary(values, sums, missing, exact)
+    ranks = np.cumsum(sums) - sums / 2
+    group = np.minimum((ranks / sums.sum() * MAX_POINTS).astype(int), MAX_POINTS - 1)
+    total = np.bincount(group, weights=sums, minlength=MAX_POINTS)
+    mean = np.bincount(group, weights=sums * values, minlength=MAX_POINTS)
+    held = total > 0
+    centres = mean[held] / total[held]
+    # The extremes stay what they are: bounds must not shrink as chunks are merged.
+    centres[0], centres[-1] = values[0], values[-1]
+    return NumericSummary(centres, total[held], missing, exact=False)
+
+
+def summarize_numeric(numbers: np.ndarray, weights: np.ndarray | None = None) -> NumericSummary:
+    """Sketch a column of floats with NaN for missing; `weights` (rows,) default to 1."""
+    weight = np.ones(len(numbers)) if weights is None else weights
+    known = np.isfinite(numbers)
+    return _sketch(numbers[known], weight[known], float(weight[~known].sum()), exact=True)
+
+
+def bounded(numbers: np.ndarray, column: Column) -> np.ndarray:
+    """Values outside the column's bounds, moved to the nearest bound; NaN stays."""
+    low = -np.inf if column.minimum is None else column.minimum
+    high = np.inf if column.maximum is None else column.maximum
+    return np.clip(numbers, low, high)
+
+
+@dataclass(frozen=True)
+class NumericEncoder:
+    """Codes of a numeric column: one a bin, the last one for missing.
+
+    Inside a bin a value is drawn from the bin's quantile knots (linear between them), or, with
+    the bin's spike probability, is one of the values that at least `MIN_SPIKE_ROWS` rows share:
+    clinical numbers are heaped on round values, and a value that several patients have singles
+    out nobody.
+
+    Attributes:
+        column: The column.
+        edges: Inner bin edges, shape (bins - 1,); bin b holds edges[b-1] < value <= edges[b].
+        knots: Quantiles inside each bin, shape (bins, KNOTS).
+        spikes: For each bin, the shared values.
+        spike_shares: For each bin, their shares of the bin's rows.
+        missing: Whether the last code stands for missing.
+    """
+
+    column: Column
+    edges: np.ndarray
+    knots: np.ndarray
+    spikes: tuple[tuple[float, ...], ...]
+    spike_shares: tuple[tuple[float, ...], ...]
+    missing: bool = True
+
+    @classmethod
+    def fit(cls, summary: NumericSummary, column: Column, *, max_bins: int = 10) -> NumericEncoder:
+        """Bins of about equal weight; a value heavier than a bin has one of its own."""
+        missing = not column.constraints.required
+        if summary.weights.sum() <= 0:
+            middle = _middle(column)
+            knots = np.full((1, KNOTS), middle)
+            return cls(column, np.zeros(0), knots, ((),), ((),), missing)
+        edges = _edges(summary, max_bins)
+        bins = np.searchsorted(edges, summary.points, side="left")
+        parts = [_inside(summary, bins == b) for b in range(len(edges) + 1)]
+        return cls(
+            column,
+            edges,
+            np.stack([p[0] for p in parts]),
+            tuple(p[1] for p in parts),
+            tuple(p[2] for p in parts),
+            missing,
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of codes."""
+        return len(self.knots) + self.missing
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """A number a code, for models that use order: scaled to [0, 1], missing is 0.5."""
+        centres = self.knots.mean(axis=1)
+        span = centres[-1] - centres[0]
+        scaled = (centres - centres[0]) / span if span > 0 else np.zeros(len(centres))
+        return tuple(float(v) for v in scaled) + ((0.5,) if self.missing else ())
+
+    def code_of(self, value: float | None) -> int | None:
+        """The code of one value, or None where missing is not allowed."""
+        if value is None:
+            return self.size - 1 if self.missing else None
+        return int(self.encode(np.array([value]))[0])
+
+    def encode(self, numbers: np.ndarray) -> np.ndarray:
+        """Codes of floats with NaN for missing, shape (rows,)."""
+        values = bounded(numbers, self.column)
+        codes = np.searchsorted(self.edges, values, side="left")
+        absent = self.size - 1 if self.missing else 0
+        return np.where(np.isnan(values), absent, codes)
+
+    def decode(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Floats of codes, NaN for missing, rounded to the column's decimals."""
+        bins = np.minimum(codes, len(self.knots) - 1)
+        place = rng.random(len(codes)) * (KNOTS - 1)
+        left = place.astype(int)
+        low, high = self.knots[bins, left], self.knots[bins, left + 1]
+        values = low + (high - low) * (place - left)
+        values = self._with_spikes(values, bins, rng.random(len(codes)))
+        values = bounded(_rounded(values, self.column), self.column)
+        if self.missing:
+            values = np.where(codes == self.size - 1, np.nan, values)
+        return values
+
+    def _with_spikes(self, values: np.ndarray, bins: np.ndarray, draw: np.ndarray) -> np.ndarray:
+        width = max((len(s) for s in self.spikes), default=0)
+        if width == 0:
+            return values
+        shares = np.zeros((len(self.spikes), width))
+        points = np.zeros((len(self.spikes), width))
+        for b, (values_b, shares_b) in enumerate(zip(self.spikes, self.spike_shares, strict=True)):
+            points[b, : len(values_b)] = values_b
+            shares[b, : len(shares_b)] = shares_b
+        upper = np.cumsum(shares, axis=1)[bins]
+        which = (draw[:, None] >= upper).sum(axis=1)
+        hit = which < width
+        return np.where(hit, points[bins, np.minimum(which, width - 1)], values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types, without the column (it is in the schema)."""
+        return {
+            "kind": "numeric",
+            "edges": self.edges.tolist(),
+            "knots": self.knots.tolist(),
+            "spikes": [list(s) for s in self.spikes],
+            "spike_shares": [list(s) for s in self.spike_shares],
+            "missing": self.missing,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any], column: Column) -> NumericEncoder:
+        """The inverse of `to_dict`."""
+        return cls(
+            column,
+            np.asarray(plain["edges"], dtype=float),
+            np.asarray(plain["knots"], dtype=float).reshape(-1, KNOTS),
+            tuple(tuple(s) for s in plain["spikes"]),
+            tuple(tuple(s) for s in plain["spike_shares"]),
+            bool(plain["missing"]),
+        )
+
+
+def _middle(column: Column) -> float:
+    ends = [end for end in (column.minimum, column.maximum) if end is not None]
+    return sum(ends) / len(ends) if ends else 0.0
+
+
+def _edges(summary: NumericSummary, max_bins: int) -> np.ndarray:
+    """Upper edges of all bins but the last, each midway between two points."""
+    points, weights = summary.points, summary.weights
+    share = weights.sum() / max_bins
+    cuts: list[float] = []
+    held = 0.0
+    for i, weight in enumerate(weights[:-1]):
+        held += weight
+        alone = weights[i + 1] >= share
+        if held >= share or (alone and held >= share / 4):
+            cuts.append((points[i] + points[i + 1]) / 2)
+            held = 0.0
+    return np.array(cuts)
+
+
+def _inside(
+    summary: NumericSummary, chosen: np.ndarray
+) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
+    """Knots, spikes and spike shares of one bin."""
+    points, weights = summary.points[chosen], summary.weights[chosen]
+    total = weights.sum()
+    shared = (weights >= MIN_SPIKE_ROWS) & summary.exact
+    rest = weights * ~shared
+    ranks = np.cumsum(rest if rest.sum() > 0 else weights)
+    targets = np.linspace(0, ranks[-1], KNOTS)
+    knots = np.interp(targets, np.concatenate([[0.0], ranks]), np.concatenate([points[:1], points]))
+    return (
+        knots,
+        tuple(float(p) for p in points[shared]),
+        tuple(float(w / total) for w in weights[shared]),
+    )
+
+
+def _rounded(values: np.ndarray, column: Column) -> np.ndarray:
+    if column.type == "number":
+        decimals = column.pegai.decimals
+        return values if decimals is None else np.round(values, decimals)
+    return np.round(values)

@@ -1,0 +1,341 @@
+"""The accountant: upper bounds on epsilon and delta of composed events.
+
+Adjacency is "add or remove one patient" throughout. Three ways, the tightest sound one is taken:
+
+- Only Gaussian events: exact, in closed form. k Gaussians with mu_i = 1 / noise_multiplier_i are
+  one Gaussian with mu = sqrt(sum mu_i^2) (Dong, Roth and Su 2022, "Gaussian differential privacy",
+  corollary 3.3), and delta(epsilon) is that of Balle and Wang 2018, theorem 8.
+- Only pure events: the sum, or the privacy-loss distribution where that is smaller.
+- Else: the privacy-loss distribution (PLD) of `dp_accounting`, discretized pessimistically
+  ("connect the dots", Doroshenko et al. 2022), so that every figure is an upper bound whatever
+  the discretization.
+
+A vector released by the Laplace mechanism costs no more than one number of the same sensitivity:
+1 - delta(epsilon) is log-concave in the shift (Prekopa, since the minimum of two log-concave
+densities is log-concave), so the worst shift is a corner of the L1 ball.
+
+**Slack of the samplers.** Noise is drawn within total variation `samplers.TV_PER_DRAW` of its exact
+law. A mechanism within total variation t of an (epsilon, delta)-DP one is
+(epsilon, delta + (1 + e^epsilon) t)-DP. With at most `samplers.MAX_DRAWS` draws in a plan this adds
+(1 + e^epsilon) 2^-64 to delta; `Session` refuses further draws. An epsilon beyond about 40 can
+therefore not be certified and is given as infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from pegai.errors import PrivacyError
+from pegai.privacy.events import (
+    Event,
+    ExponentialEvent,
+    GaussianEvent,
+    LaplaceEvent,
+    SubsampledGaussianEvent,
+    is_positive,
+)
+from pegai.privacy.samplers import MAX_DRAWS, TV_PER_DRAW
+
+PLD_NUMERICAL_SLACK = 1e-12
+"""Taken off delta before a PLD is asked: rounding of its Fourier transforms and sums."""
+
+FINE, COARSE = 40.0, 12.0
+"""Discretization points per standard deviation of the loss, when reporting and when searching."""
+
+_HOPELESS_MU = 40.0
+_MAX_POINTS = 1e5
+
+
+def compute_epsilon(events: Sequence[Event], delta: float) -> float:
+    """The epsilon that the events cost together at a delta; an upper bound.
+
+    Args:
+        events: Any mix of events; none cost 0.
+        delta: In (0, 1).
+
+    Returns:
+        Epsilon >= 0, or infinity where no useful bound can be given.
+
+    Raises:
+        PrivacyError: Delta is out of range.
+    """
+    check_delta(delta)
+    return epsilon_at_resolution(events, delta, FINE)
+
+
+def compute_delta(events: Sequence[Event], epsilon: float) -> float:
+    """The delta that the events cost together at an epsilon; an upper bound, at most 1.
+
+    Raises:
+        PrivacyError: Epsilon is negative or not a number.
+    """
+    if not epsilon >= 0:
+        raise PrivacyError(f"epsilon must be >= 0, not {epsilon!r}")
+    whole = _Composition.of(events)
+    if whole.is_empty:
+        return 0.0
+    if math.isinf(epsilon):
+        return 0.0
+    return min(1.0, _delta(whole, float(epsilon)) + _slack(epsilon))
+
+
+def gaussian_delta(mu: float, epsilon: float) -> float:
+    """Delta of mu-GDP at an epsilon: Phi(mu/2 - eps/mu) - e^eps Phi(-mu/2 - eps/mu), exact.
+
+    Args:
+        mu: Sensitivity / standard deviation, >= 0.
+        epsilon: Any real number >= 0.
+    """
+    if mu == 0:
+        return 0.0
+    log_ndtr: Callable[[float], float] = import_module("scipy.special").log_ndtr
+    first = float(log_ndtr(mu / 2 - epsilon / mu))
+    second = epsilon + float(log_ndtr(-mu / 2 - epsilon / mu))
+    # A difference of near-equal numbers, taken in logarithms so that no digit is lost.
+    return math.exp(first) * -math.expm1(min(second - first, 0.0))
+
+
+def gaussian_epsilon(mu: float, delta: float) -> float:
+    """The smallest epsilon >= 0 at which mu-GDP has at most this delta; never below the truth."""
+    if gaussian_delta(mu, 0.0) <= delta:
+        return 0.0
+    high = mu * (mu / 2 + math.sqrt(2 * math.log(1 / delta))) + 1e-6
+    while gaussian_delta(mu, high) > delta:
+        high *= 2
+    root = find_root(lambda e: gaussian_delta(mu, e) - delta, 0.0, high, tolerance=1e-14)
+    while gaussian_delta(mu, root) > delta:
+        root += 1e-12 * max(root, 1e-3)
+    return root
+
+
+def find_root(
+    function: Callable[[float], float], low: float, high: float, *, tolerance: float
+) -> float:
+    """Brent's method, imported late: scipy.optimize takes 0.4 s and the command line starts here."""
+    brentq: Callable[..., float] = import_module("scipy.optimize").brentq
+    return float(brentq(function, low, high, xtol=tolerance, rtol=1e-14))
+
+
+def attack_bound(epsilon: float, delta: float, fpr: float) -> float:
+    """The largest true-positive rate of any membership attack at a false-positive rate.
+
+    Kairouz, Oh and Viswanath 2015, theorem 2.1: min(e^eps fpr + delta, 1 - e^-eps (1 - delta -
+    fpr)), at most 1. It holds whatever the attacker knows besides.
+
+    Args:
+        epsilon: >= 0.
+        delta: In [0, 1].
+        fpr: False-positive rate in [0, 1].
+    """
+    if not (epsilon >= 0 and 0 <= delta <= 1 and 0 <= fpr <= 1):
+        raise PrivacyError(
+            f"attack_bound needs epsilon >= 0 and delta and fpr in [0, 1], "
+            f"not {epsilon!r}, {delta!r}, {fpr!r}"
+        )
+    low = math.exp(min(epsilon, 700.0)) * fpr + delta
+    high = 1.0 - math.exp(-epsilon) * (1.0 - delta - fpr)
+    return max(0.0, min(1.0, low, high))
+
+
+def check_delta(delta: float) -> None:
+    """Refuse a delta outside (0, 1).
+
+    Raises:
+        PrivacyError: As said.
+    """
+    if not (is_positive(delta) and delta < 1):
+        raise PrivacyError(
+            f"delta must lie strictly between 0 and 1, not {delta!r}",
+            hint="below 1 / (10 x patients) is usual, such as 1e-5",
+        )
+
+
+def epsilon_at_resolution(events: Sequence[Event], delta: float, resolution: float) -> float:
+    """`compute_epsilon` at a discretization; sound at each, tighter when finer."""
+    whole = _Composition.of(events)
+    if whole.is_empty:
+        return 0.0
+    # The slack grows with epsilon: allow for one more than the first answer, then check.
+    first = _epsilon(whole, delta, resolution)
+    slack = _slack(first + 1.0)
+    if slack >= delta:
+        return math.inf
+    second = _epsilon(whole, delta - slack, resolution)
+    return second if second <= first + 1.0 else math.inf
+
+
+def rough_epsilon(events: Sequence[Event], delta: float) -> float:
+    """A guess by the central limit theorem, to start searches from; NOT a bound."""
+    return gaussian_epsilon(min(_Composition.of(events).rough_mu, _HOPELESS_MU), delta)
+
+
+def _slack(epsilon: float) -> float:
+    if epsilon > 100:
+        return 1.0
+    return (1.0 + math.exp(epsilon)) * MAX_DRAWS * TV_PER_DRAW
+
+
+@dataclass(frozen=True)
+class _Composition:
+    """Events without labels, added up by kind, so that equal costs hit the same cache."""
+
+    mu_squared: float
+    laplace: tuple[tuple[float, int], ...]
+    pure: tuple[tuple[float, int], ...]
+    subsampled: tuple[tuple[float, float, int], ...]
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> _Composition:
+        mu_squared: list[float] = []
+        laplace: Counter[float] = Counter()
+        pure: Counter[float] = Counter()
+        subsampled: Counter[tuple[float, float]] = Counter()
+        for event in events:
+            if isinstance(event, GaussianEvent):
+                mu_squared.append(event.count / event.noise_multiplier**2)
+            elif isinstance(event, LaplaceEvent):
+                laplace[event.noise_multiplier] += event.count
+            elif isinstance(event, ExponentialEvent):
+                pure[event.epsilon] += event.count
+            elif isinstance(event, SubsampledGaussianEvent):
+                if event.sampling_probability == 1:
+                    mu_squared.append(event.count / event.noise_multiplier**2)
+                else:
+                    key = (event.noise_multiplier, event.sampling_probability)
+                    subsampled[key] += event.count
+            else:
+                raise PrivacyError(f"the accountant doesn't know events of {type(event).__name__}")
+        return cls(
+            math.fsum(mu_squared),
+            tuple(sorted(laplace.items())),
+            tuple(sorted(pure.items())),
+            tuple(sorted((*key, count) for key, count in subsampled.items())),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.mu_squared or self.laplace or self.pure or self.subsampled)
+
+    @property
+    def pure_sum(self) -> float:
+        """Basic composition of the pure events."""
+        return math.fsum([c / m for m, c in self.laplace] + [e * c for e, c in self.pure])
+
+    @property
+    def uses(self) -> int:
+        """How many distributions are convolved; the Gaussians count as one."""
+        counts = [item[-1] for item in (*self.laplace, *self.pure, *self.subsampled)]
+        return int(sum(counts)) + bool(self.mu_squared)
+
+    @property
+    def rough_mu(self) -> float:
+        """Mu of the central limit (Bu, Dong, Long and Su 2020, for the subsampled part)."""
+        variance = self.mu_squared
+        variance += sum(count / m**2 for m, count in self.laplace)
+        variance += sum(count * e**2 for e, count in self.pure)
+        variance += sum(count * _step_variance(m, q) for m, q, count in self.subsampled)
+        return math.sqrt(variance)
+
+    @property
+    def largest_loss(self) -> float:
+        """About the widest single loss, for the size of the arrays."""
+        gaussians = [(1 / math.sqrt(self.mu_squared), 1.0)] if self.mu_squared else []
+        multipliers = gaussians + [(m, q) for m, q, _ in self.subsampled]
+        losses = [math.log1p(q * math.expm1(min(0.5 / m**2 + 10 / m, 700))) for m, q in multipliers]
+        return max(losses + [1 / m for m, _ in self.laplace] + [e for e, _ in self.pure])
+
+
+def _step_variance(noise_multiplier: float, q: float) -> float:
+    inverse = 1.0 / noise_multiplier**2
+    return min(q**2 * math.expm1(min(inverse, 700.0)), inverse)
+
+
+def _epsilon(whole: _Composition, delta: float, resolution: float) -> float:
+    simple = math.inf
+    if not whole.subsampled:
+        gaussian = gaussian_epsilon(math.sqrt(whole.mu_squared), delta) if whole.mu_squared else 0.0
+        simple = gaussian + whole.pure_sum
+        if not (whole.laplace or whole.pure) or (not whole.mu_squared and whole.uses == 1):
+            return simple
+    if whole.rough_mu > _HOPELESS_MU or delta <= PLD_NUMERICAL_SLACK:
+        return simple
+    loss = _loss_distribution(whole, resolution)
+    found = float(loss.get_epsilon_for_delta(delta - PLD_NUMERICAL_SLACK))
+    return min(simple, found * (1 + 1e-9))
+
+
+def _delta(whole: _Composition, epsilon: float) -> float:
+    simple = 1.0
+    if not whole.subsampled:
+        left = epsilon - whole.pure_sum
+        if left >= 0:
+            simple = gaussian_delta(math.sqrt(whole.mu_squared), left)
+        if not (whole.laplace or whole.pure) or simple == 0:
+            return simple
+    if whole.rough_mu > _HOPELESS_MU:
+        return simple
+    loss = _loss_distribution(whole, FINE)
+    found = float(loss.get_delta_for_epsilon(epsilon * (1 - 1e-9)))
+    return min(simple, found + PLD_NUMERICAL_SLACK)
+
+
+def _interval(whole: _Composition, resolution: float) -> float:
+    """Width of a loss bin: a fraction of the standard deviation of the loss of one use.
+
+    Discretizing adds about (interval^2 x uses) / 10 to the variance of the composed loss, so the
+    relative error of epsilon is about 1 / (10 resolution^2).
+    """
+    width = whole.rough_mu / math.sqrt(whole.uses) / resolution
+    width = max(width, whole.largest_loss / _MAX_POINTS)
+    if whole.pure:
+        # Let the loss of the first pure event fall on the grid, where rounding costs nothing.
+        smallest = whole.pure[0][0]
+        width = smallest / math.ceil(smallest / width)
+    return width
+
+
+@lru_cache(maxsize=16)
+def _loss_distribution(whole: _Composition, resolution: float) -> Any:
+    """The PLD of everything, composed."""
+    pld = import_module("dp_accounting.pld.privacy_loss_distribution")
+    width = _interval(whole, resolution)
+    parts: list[Any] = []
+    if whole.mu_squared:
+        parts.append(
+            pld.from_gaussian_mechanism(
+                1 / math.sqrt(whole.mu_squared), value_discretization_interval=width
+            )
+        )
+    for multiplier, count in whole.laplace:
+        one = pld.from_laplace_mechanism(multiplier, value_discretization_interval=width)
+        parts.append(_repeat(one, count))
+    for epsilon, count in whole.pure:
+        parts.append(_repeat(_pure_loss(epsilon, width), count))
+    for multiplier, q, count in whole.subsampled:
+        one = pld.from_gaussian_mechanism(
+            multiplier, sampling_prob=q, value_discretization_interval=width
+        )
+        parts.append(_repeat(one, count))
+    composed = parts[0]
+    for part in parts[1:]:
+        composed = composed.compose(part)
+    return composed
+
+
+def _repeat(loss: Any, count: int) -> Any:
+    return loss if count == 1 else loss.self_compose(count)
+
+
+def _pure_loss(epsilon: float, width: float) -> Any:
+    """Binary randomized response at epsilon rounded up to the grid; dominates pure DP."""
+    pld = import_module("dp_accounting.pld.privacy_loss_distribution")
+    bins = math.ceil(epsilon / width * (1 - 1e-12))
+    rounded = bins * width
+    mass = {bins: 1 / (1 + math.exp(-rounded)), -bins: 1 / (1 + math.exp(rounded))}
+    return pld.PrivacyLossDistribution.create_from_rounded_probability(mass, 0.0, width)

@@ -1,0 +1,198 @@
+"""Privacy events: what a mechanism costs, as frozen values that are composed by the accountant."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any, ClassVar, cast
+
+from pegai.errors import PrivacyError
+
+
+class Event(ABC):
+    """One planned use of a mechanism on the private data.
+
+    Every event is under one adjacency: add or remove one patient.
+
+    Attributes:
+        label: What is measured; unique in a plan.
+        count: How often the mechanism runs.
+    """
+
+    kind: ClassVar[str]
+    label: str
+    count: int
+
+    @abstractmethod
+    def to_dp_event(self) -> Any:
+        """The same event in the language of `dp_accounting`, which is imported only here."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content; `event_from_dict` is the inverse."""
+        return {"kind": self.kind, **asdict(cast(Any, self))}
+
+    def _check(self) -> None:
+        if not _is_text(self.label):
+            raise PrivacyError("an event needs a label, a text that is not empty")
+        if not _is_whole(self.count) or self.count < 1:
+            raise PrivacyError(
+                f"event {self.label!r}: count must be a whole number >= 1, not {self.count!r}"
+            )
+
+    def _check_positive(self, name: str, value: float) -> None:
+        if not is_positive(value):
+            raise PrivacyError(
+                f"event {self.label!r}: {name} must be finite and > 0, not {value!r}"
+            )
+
+
+@dataclass(frozen=True)
+class GaussianEvent(Event):
+    """Gaussian noise on a vector.
+
+    Attributes:
+        noise_multiplier: Standard deviation of the noise / L2 sensitivity of the vector.
+    """
+
+    kind: ClassVar[str] = "gaussian"
+    label: str
+    noise_multiplier: float
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_positive("noise_multiplier", self.noise_multiplier)
+
+    def to_dp_event(self) -> Any:
+        """`count` Gaussian events."""
+        dpa = import_module("dp_accounting")
+        return dpa.SelfComposedDpEvent(dpa.GaussianDpEvent(self.noise_multiplier), self.count)
+
+
+@dataclass(frozen=True)
+class LaplaceEvent(Event):
+    """Laplace noise on a vector; pure (1 / noise_multiplier)-DP.
+
+    Attributes:
+        noise_multiplier: Scale of the noise / L1 sensitivity of the vector.
+    """
+
+    kind: ClassVar[str] = "laplace"
+    label: str
+    noise_multiplier: float
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_positive("noise_multiplier", self.noise_multiplier)
+
+    def to_dp_event(self) -> Any:
+        """`count` Laplace events."""
+        dpa = import_module("dp_accounting")
+        return dpa.SelfComposedDpEvent(dpa.LaplaceDpEvent(self.noise_multiplier), self.count)
+
+
+@dataclass(frozen=True)
+class ExponentialEvent(Event):
+    """A private choice; pure epsilon-DP, with no more known about it.
+
+    Attributes:
+        epsilon: The guarantee of one choice.
+    """
+
+    kind: ClassVar[str] = "exponential"
+    label: str
+    epsilon: float
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_positive("epsilon", self.epsilon)
+
+    def to_dp_event(self) -> Any:
+        """`count` binary randomized responses, which dominate every pure mechanism.
+
+        Kairouz, Oh and Viswanath (2015), "The composition theorem for differential privacy".
+        """
+        dpa = import_module("dp_accounting")
+        # k = 2 buckets: epsilon = ln((1 - p/2) / (p/2)), so p = 2 / (1 + e^epsilon).
+        noise = 2.0 * math.exp(-self.epsilon) / (1.0 + math.exp(-self.epsilon))
+        return dpa.SelfComposedDpEvent(dpa.RandomizedResponseDpEvent(noise, 2), self.count)
+
+
+@dataclass(frozen=True)
+class SubsampledGaussianEvent(Event):
+    """Gaussian noise on a sum over a Poisson sample of the patients, as in DP-SGD.
+
+    Attributes:
+        noise_multiplier: Standard deviation of the noise / L2 norm to which a patient is clipped.
+        sampling_probability: Chance of each patient to be in a step, independently.
+        count: Steps.
+    """
+
+    kind: ClassVar[str] = "subsampled_gaussian"
+    label: str
+    noise_multiplier: float
+    sampling_probability: float
+    count: int
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_positive("noise_multiplier", self.noise_multiplier)
+        self._check_positive("sampling_probability", self.sampling_probability)
+        if self.sampling_probability > 1:
+            raise PrivacyError(
+                f"event {self.label!r}: sampling_probability must be at most 1, "
+                f"not {self.sampling_probability!r}"
+            )
+
+    def to_dp_event(self) -> Any:
+        """`count` Poisson-sampled Gaussian events."""
+        dpa = import_module("dp_accounting")
+        step = dpa.PoissonSampledDpEvent(
+            self.sampling_probability, dpa.GaussianDpEvent(self.noise_multiplier)
+        )
+        return dpa.SelfComposedDpEvent(step, self.count)
+
+
+_KINDS: dict[str, type[Event]] = {
+    "gaussian": GaussianEvent,
+    "laplace": LaplaceEvent,
+    "exponential": ExponentialEvent,
+    "subsampled_gaussian": SubsampledGaussianEvent,
+}
+
+
+def event_from_dict(raw: dict[str, Any]) -> Event:
+    """The event that `Event.to_dict` wrote.
+
+    Raises:
+        PrivacyError: The kind is unknown, or the fields are not those of the kind.
+    """
+    fields = dict(raw)
+    kind = fields.pop("kind", None)
+    if kind not in _KINDS:
+        raise PrivacyError(f"unknown kind of event {kind!r}", hint=f"known: {', '.join(_KINDS)}")
+    try:
+        return _KINDS[kind](**fields)
+    except TypeError:
+        raise PrivacyError(
+            f"an event of kind {kind!r} can't be made from the fields {sorted(fields)}"
+        ) from None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_positive(value: object) -> bool:
+    """Whether a value is a real number, finite and above 0; a bool is not a number here."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and value > 0

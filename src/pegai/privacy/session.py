@@ -1,0 +1,257 @@
+"""A charged plan, and the only way to run its mechanisms.
+
+`Session.open` charges the ledger with the whole plan before anything is drawn. After that it admits
+planned mechanisms only, each as often as it was planned. What was charged stays charged, whether
+the run fails or not. A session can't be copied, pickled or used in another process, since that
+would double what it admits.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pegai.errors import BudgetExceededError, PlanError, PrivacyError
+from pegai.privacy.events import (
+    Event,
+    ExponentialEvent,
+    GaussianEvent,
+    LaplaceEvent,
+    SubsampledGaussianEvent,
+)
+from pegai.privacy.guarantee import Guarantee, Plan, Privacy
+from pegai.privacy.ledger import Entry, Ledger
+from pegai.privacy.mechanisms import ExponentialMechanism, GaussianMechanism, LaplaceMechanism
+from pegai.privacy.samplers import MAX_DRAWS, SecureRandom
+
+Array = NDArray[Any]
+
+
+class Recorder(Protocol):
+    """Watches what mechanisms are given, for record-and-replay audits; voids the guarantee."""
+
+    def record(self, label: str, kind: str, values: Array, sensitivity: float) -> Array | None:
+        """Note a call; an array returned is released in place of fresh noise."""
+        ...
+
+
+class Session:
+    """The mechanisms of one fit. Open it by `Session.open`.
+
+    Example:
+        session = Session.open(plan, privacy, dataset="ward", fingerprint_chunks=[table_bytes],
+                               label="fit independent")
+        noisy = session.gaussian("marginals", counts, l2_sensitivity=1.0)
+        guarantee = session.guarantee()
+    """
+
+    def __init__(
+        self, plan: Plan, privacy: Privacy, charge: Entry, *, recorder: Recorder | None = None
+    ) -> None:
+        self.plan = plan
+        self.privacy = privacy
+        self.charge = charge
+        self._recorder = recorder
+        self._left = {event.label: event.count for event in plan.events}
+        self._armed: set[str] = set()
+        self._draws = 0
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        plan: Plan,
+        privacy: Privacy,
+        *,
+        dataset: str,
+        fingerprint_chunks: Iterable[bytes],
+        label: str,
+        recorder: Recorder | None = None,
+    ) -> Session:
+        """Charge the ledger with the whole plan, then admit its mechanisms.
+
+        Args:
+            plan: Every look at the data that will be taken.
+            privacy: What was asked for; the plan may cost no more. Its `dataset`, where set, goes
+                before the argument.
+            dataset: The name under which spending adds up.
+            fingerprint_chunks: The bytes of the private table, which bind the charge to it.
+            label: What is being done, for the ledger.
+            recorder: Only for audits; the guarantee is then void and says so.
+
+        Raises:
+            BudgetExceededError: The plan costs more than `privacy` or the data set's budget has.
+            LedgerError: The ledger is damaged or was edited.
+        """
+        if plan.epsilon > privacy.epsilon or plan.delta > privacy.delta:
+            raise BudgetExceededError(
+                f"the plan costs epsilon {plan.epsilon:.6g} at delta {plan.delta:.3g}, asked for "
+                f"was {privacy.epsilon:.6g} at {privacy.delta:.3g}",
+                hint="calibrate the noise to what was asked for",
+            )
+        ledger = Ledger(privacy.ledger_path)
+        dataset = privacy.dataset or dataset
+        ledger.check(dataset=dataset, plan=plan)  # before the fingerprint writes a first line
+        charge = ledger.charge(
+            dataset=dataset,
+            fingerprint=ledger.fingerprint(fingerprint_chunks),
+            unit=privacy.unit,
+            plan=plan,
+            label=label,
+        )
+        return cls(plan, privacy, charge, recorder=recorder)
+
+    def gaussian(self, label: str, values: Array, *, l2_sensitivity: float) -> Array:
+        """The values with Gaussian noise of the planned multiplier times the sensitivity.
+
+        For a sub-sampled event it works once after each `poisson_sample`.
+
+        Raises:
+            PlanError: No such planned event, it is used up, or no sample was drawn for it.
+            PrivacyError: A value is not finite; the use is spent all the same.
+        """
+        event = self._planned(label)
+        if isinstance(event, SubsampledGaussianEvent):
+            self._disarm(label)
+        elif isinstance(event, GaussianEvent):
+            self._consume(label)
+        else:
+            raise _wrong_kind(event, "gaussian")
+        mechanism = GaussianMechanism(l2_sensitivity, event.noise_multiplier)
+        return self._release(label, "gaussian", values, l2_sensitivity, mechanism.release)
+
+    def laplace(self, label: str, values: Array, *, l1_sensitivity: float) -> Array:
+        """The values with Laplace noise of the planned multiplier times the sensitivity.
+
+        Raises:
+            PlanError: No such planned event, or it is used up.
+            PrivacyError: A value is not finite; the use is spent all the same.
+        """
+        event = self._planned(label)
+        if not isinstance(event, LaplaceEvent):
+            raise _wrong_kind(event, "laplace")
+        self._consume(label)
+        mechanism = LaplaceMechanism(l1_sensitivity, event.noise_multiplier)
+        return self._release(label, "laplace", values, l1_sensitivity, mechanism.release)
+
+    def choose(self, label: str, scores: Array, *, sensitivity: float) -> int:
+        """The index of a candidate with nearly the best score.
+
+        Raises:
+            PlanError: No such planned event, or it is used up.
+            PrivacyError: A score is not finite; the use is spent all the same.
+        """
+        event = self._planned(label)
+        if not isinstance(event, ExponentialEvent):
+            raise _wrong_kind(event, "choose")
+        self._consume(label)
+        mechanism = ExponentialMechanism(sensitivity, event.epsilon)
+        return int(self._release(label, "choose", scores, sensitivity, mechanism.release)[0])
+
+    def poisson_sample(self, label: str, population: int) -> NDArray[np.bool_]:
+        """Who is in this step: each patient independently with the planned probability.
+
+        Uses up one step and admits one `gaussian` of the same label. The sample is private: it may
+        be empty, and nothing visible may depend on its size.
+
+        Args:
+            label: A planned sub-sampled event.
+            population: Number of patients.
+
+        Returns:
+            Boolean mask, shape (population,).
+        """
+        event = self._planned(label)
+        if not isinstance(event, SubsampledGaussianEvent):
+            raise _wrong_kind(event, "poisson_sample")
+        population = int(population)
+        if population < 0:
+            raise PlanError(f"population must be >= 0, not {population}")
+        self._consume(label)
+        with self._lock:
+            self._armed.add(label)
+        if self._recorder is not None:
+            size = np.array([population], np.int64)
+            replayed = self._recorder.record(label, "poisson_sample", size, 1.0)
+            if replayed is not None:
+                return np.asarray(replayed, np.bool_)
+        return SecureRandom().bernoulli(event.sampling_probability, population)
+
+    def remaining(self, label: str) -> int:
+        """How often a planned event may still run."""
+        self._planned(label)
+        return self._left[label]
+
+    def guarantee(self) -> Guarantee:
+        """What the whole plan guarantees, whether or not all of it was used."""
+        return Guarantee.of(
+            self.plan, unit=self.privacy.unit, audit_only=self._recorder is not None
+        )
+
+    def _planned(self, label: str) -> Event:
+        if os.getpid() != self._process:
+            raise PlanError("a session works only in the process that opened it")
+        try:
+            return self.plan[label]
+        except KeyError:
+            raise PlanError(
+                f"no event {label!r} was planned",
+                hint=f"planned: {', '.join(event.label for event in self.plan.events)}",
+            ) from None
+
+    def _consume(self, label: str) -> None:
+        with self._lock:
+            if self._left[label] < 1:
+                raise PlanError(
+                    f"event {label!r} was planned {self.plan[label].count} times, and all are used"
+                )
+            self._left[label] -= 1
+
+    def _disarm(self, label: str) -> None:
+        with self._lock:
+            if label not in self._armed:
+                raise PlanError(
+                    f"no sample was drawn for this step of {label!r}",
+                    hint="call poisson_sample before each gaussian of a sub-sampled event",
+                )
+            self._armed.remove(label)
+
+    def _release(
+        self,
+        label: str,
+        kind: str,
+        values: Array,
+        sensitivity: float,
+        noisy: Callable[[Array], Array],
+    ) -> Array:
+        """The one door through which private values leave; the use is already spent."""
+        values = np.asarray(values)
+        self._draws += values.size
+        if self._draws > MAX_DRAWS:
+            raise PlanError(
+                f"a session releases at most {MAX_DRAWS} numbers, which its delta accounts for"
+            )
+        if self._recorder is not None:
+            replayed = self._recorder.record(label, kind, values.copy(), sensitivity)
+            if replayed is not None:
+                return np.array(replayed)
+        return noisy(values)
+
+    def __copy__(self) -> NoReturn:
+        raise PrivacyError("a session can't be copied: it would admit every mechanism twice")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self.__copy__()
+
+    def __reduce__(self) -> NoReturn:
+        self.__copy__()
+
+
+def _wrong_kind(event: Event, asked: str) -> PlanError:
+    return PlanError(f"event {event.label!r} was planned as {event.kind}, not for {asked}()")

@@ -1,0 +1,314 @@
+"""The checks of a release policy, one function each: evidence in, rule and result in words out.
+
+A check without evidence is `not assessed`, never a pass. `caution` asks for a control; `fail`
+forbids a release.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pegai.evaluate.scores import Evaluation, Score
+from pegai.report.numbers import NONE, figure, score_with_interval, share, shorten, significant
+from pegai.report.policy import ReleasePolicy
+
+if TYPE_CHECKING:
+    from pegai.privacy.guarantee import Guarantee
+
+Status = Literal["pass", "caution", "fail", "not assessed"]
+Group = Literal["privacy", "quality"]
+
+TINY = 1e-9  # intervals come from floating-point sums; a limit met exactly is met
+
+AGREEMENT = (
+    "Give the data only to named recipients, under an agreement that forbids re-identification, "
+    "in an environment you control."
+)
+MORE_PATIENTS = (
+    "Repeat the attack with more holdout patients, or treat the data as if the limit were missed."
+)
+HOLDOUT = "Keep a random holdout of patients before training and run the attack on it."
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check of a policy.
+
+    Attributes:
+        name: Unique in a verdict.
+        group: `privacy` gates can forbid a release; `quality` gates can only ask for controls.
+        title: What is checked.
+        rule: The rule with its limit, in words.
+        value: What was found, in words.
+        status: pass, caution, fail or not assessed.
+        reason: What the result means.
+        control: What to do about it; empty where nothing is asked.
+    """
+
+    name: str
+    group: Group
+    title: str
+    rule: str
+    value: str
+    status: Status
+    reason: str
+    control: str = ""
+
+
+def guarantee_gates(
+    evaluation: Evaluation, guarantee: Guarantee | None, *, policy: ReleasePolicy
+) -> tuple[Gate, ...]:
+    """The formal guarantee: that there is one, that epsilon and delta mean something."""
+    rule = f"Differential privacy with ε of at most {significant(policy.max_epsilon)}"
+    name, title = "guarantee", "Formal guarantee"
+    if guarantee is None:
+        reason = (
+            "The generator was trained without differential privacy. Nothing bounds what the data "
+            "may reveal about one patient; only the attacks of this report were tried."
+        )
+        return (Gate(name, "privacy", title, rule, "none", "caution", reason, AGREEMENT),)
+    if guarantee.audit_only:
+        reason = "The noise of this run was recorded or replayed for an audit: no guarantee at all."
+        control = "Fit again without a recorder."
+        return (Gate(name, "privacy", title, rule, "audit only", "fail", reason, control),)
+    epsilon = float(guarantee.epsilon)
+    value = f"ε = {significant(epsilon)}, δ = {significant(float(guarantee.delta))}"
+    if math.isnan(epsilon) or math.isinf(epsilon) or epsilon < 0:
+        first = Gate(
+            name, "privacy", title, rule, value, "not assessed", "The ε of the fit is not known."
+        )
+    elif epsilon <= policy.max_epsilon + TINY:
+        reason = "One patient more or less changes what can be learned by a bounded factor only."
+        first = Gate(name, "privacy", title, rule, value, "pass", reason)
+    else:
+        reason = (
+            "The promise holds, but an ε this large rules out little: an attacker at 1 % false "
+            f"alarms may recognise up to {share(guarantee.attack_tpr)} of the {guarantee.unit}s."
+        )
+        first = Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
+    return first, _delta_gate(evaluation, float(guarantee.delta))
+
+
+def _delta_gate(evaluation: Evaluation, delta: float) -> Gate:
+    name, title = "delta", "Chance that the guarantee fails"
+    rule = "δ below one over the number of training rows"
+    rows = evaluation.rows.get("train", 0)
+    value = f"δ = {significant(delta)}"
+    if rows < 1 or math.isnan(delta):
+        reason = "The number of training rows is not recorded."
+        return Gate(name, "privacy", title, rule, value, "not assessed", reason)
+    value += f"; 1 / {rows} = {significant(1 / rows)}"
+    if delta * rows < 1:
+        reason = "Publishing one random patient's row would already break this δ."
+        return Gate(name, "privacy", title, rule, value, "pass", reason)
+    reason = "A δ this large would allow the publication of one random patient's row."
+    control = "Fit again with a δ well below one over the number of patients."
+    return Gate(name, "privacy", title, rule, value, "fail", reason, control)
+
+
+def membership_auc_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
+    """The attack's AUC: its interval must end below the limit."""
+    limit = policy.max_membership_auc
+    return _attack_gate(
+        evaluation.get("membership_auc"),
+        name="membership_auc",
+        title="Membership attack, overall",
+        rule=f"Upper end of the 95 % interval of the AUC at most {figure(limit, 2)} (chance: 0.50)",
+        limit=limit,
+        chance=0.5,
+    )
+
+
+def hit_rate_gate(evaluation: Evaluation, policy: ReleasePolicy, *, percent: float) -> Gate:
+    """The attack's hit rate at few false alarms, or the permutation test where n is too small."""
+    label = f"{percent:g}"
+    limit = policy.max_tpr_at_1pct if percent == 1.0 else policy.max_tpr_at_01pct
+    name = f"membership_tpr_at_{label}pct"
+    title = f"Membership attack at {label} % false alarms"
+    score = evaluation.get(name)
+    needed = math.ceil(policy.nonmembers_per_fpr / (percent / 100) - TINY)
+    holdout = evaluation.rows.get("holdout", 0)
+    rule = f"Upper end of the 95 % interval of the hit rate at most {share(limit)}"
+    if holdout >= needed:
+        return _attack_gate(
+            score, name=name, title=title, rule=rule, limit=limit, chance=percent / 100
+        )
+    rule = (
+        f"{rule}; with fewer than {needed:,} holdout patients, a permutation p of at least "
+        f"{figure(policy.min_p, 2)}"
+    )
+    found = score_with_interval(score)
+    p = _value(evaluation.get("membership_p"))
+    if score is None or not score.assessed or math.isnan(p):
+        reason = _note(score) or f"{holdout:,} holdout patients are too few and no p was computed."
+        return Gate(name, "privacy", title, rule, found, "not assessed", reason, HOLDOUT)
+    value = f"{found}; p = {figure(p)}"
+    if p >= policy.min_p:
+        reason = f"{holdout:,} holdout patients: too few for a rate, enough for the test."
+        return Gate(name, "privacy", title, rule, value, "pass", reason)
+    if not math.isnan(score.high) and score.high <= limit + TINY:
+        reason = "Training patients stand out, but within the limit."
+        return Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
+    reason = "Training patients stand out more than chance explains."
+    return Gate(name, "privacy", title, rule, value, "fail", reason)
+
+
+def permutation_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
+    """Whether training patients stand out at all (permutation test)."""
+    score = evaluation.get("membership_p")
+    p = _value(score)
+    name, title = "membership_p", "Do training patients stand out?"
+    rule = f"Permutation p of at least {figure(policy.min_p, 2)}"
+    if math.isnan(p):
+        reason = _note(score) or "No permutation test was run."
+        return Gate(name, "privacy", title, rule, NONE, "not assessed", reason, HOLDOUT)
+    value = f"p = {figure(p)}"
+    if p >= policy.min_p:
+        reason = "Chance alone would give a result like this often enough."
+        return Gate(name, "privacy", title, rule, value, "pass", reason)
+    reason = "There is evidence that training patients stand out, whatever the size of the effect."
+    return Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
+
+
+def copies_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
+    """Exact copies of training rows, beyond those of patients the generator never saw."""
+    score = evaluation.get("exact_copies")
+    name, title = "exact_copies", "Exact copies of patients"
+    limit = policy.max_copy_excess
+    rule = f"Copies of training rows at most {share(limit)} above copies of holdout rows"
+    if score is None or not score.assessed or math.isnan(score.baseline):
+        reason = _note(score) or "The rate of copies, or the holdout's own rate, is missing."
+        return Gate(name, "privacy", title, rule, NONE, "not assessed", reason, HOLDOUT)
+    excess = score.value - score.baseline
+    value = f"{share(score.value)}; holdout {share(score.baseline)}"
+    evident = math.isnan(score.low) or score.low > score.baseline + TINY
+    if excess <= TINY or (excess <= limit + TINY and not evident):
+        reason = "No more copies than of patients that the generator never saw."
+        return Gate(name, "privacy", title, rule, value, "pass", reason)
+    if excess <= limit + TINY:
+        reason = "A few more copies than of patients that the generator never saw."
+        return Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
+    if not evident:
+        reason = "More copies than expected, though chance can't be ruled out."
+        return Gate(name, "privacy", title, rule, value, "caution", reason, MORE_PATIENTS)
+    reason = "Rows of real patients are repeated in the synthetic data."
+    return Gate(name, "privacy", title, rule, value, "fail", reason)
+
+
+def safe_harbor_gate(lint: Sequence[Mapping[str, Any]] | None) -> Gate:
+    """Whether the schema leaves a class of HIPAA identifiers open."""
+    name, title = "safe_harbor", "Identifiers in the schema"
+    rule = "No column of the released schema in a HIPAA Safe Harbor class"
+    if lint is None:
+        reason = "The Safe Harbor lint was not run."
+        control = "Run the lint over the schema of the released columns."
+        return Gate(name, "privacy", title, rule, NONE, "not assessed", reason, control)
+    found = [row for row in lint if is_open(row)]
+    if not found:
+        reason = "The lint reads names and types only; it is a check, not a legal finding."
+        return Gate(name, "privacy", title, rule, "none open", "pass", reason)
+    classes = ", ".join(shorten(str(row.get("class", "unnamed class")), 40) for row in found)
+    control = f"Remove or coarsen the columns of these classes, or justify them: {classes}."
+    reason = "These classes count as identifiers unless an expert determines otherwise."
+    return Gate(
+        name, "privacy", title, rule, f"{len(found)} open: {classes}", "caution", reason, control
+    )
+
+
+def is_open(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the Safe Harbor lint says that a class is left open."""
+    if isinstance(row.get("open"), bool):
+        return bool(row["open"])
+    return str(row.get("status", "open")).lower() in ("open", "fail", "warning", "warn")
+
+
+def detection_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
+    """Whether a classifier tells synthetic from real patients at a glance."""
+    score = evaluation.get("detection_auc")
+    name, title = "detection_auc", "Realism"
+    limit = policy.flag_detection_auc
+    rule = f"A classifier tells synthetic from holdout patients with an AUC of at most {limit:.2f}"
+    if score is None or not score.assessed:
+        reason = _note(score) or "The test was not run."
+        return Gate(name, "quality", title, rule, NONE, "not assessed", reason, LIMITS_OF_USE)
+    value = score_with_interval(score)
+    if score.value <= limit + TINY:
+        good = score.value <= 0.65
+        reason = "Hard to tell apart." if good else "Told apart in part: look at the plots."
+        return Gate(name, "quality", title, rule, value, "pass", reason)
+    reason = "Synthetic patients are easily told apart; rare patterns may be missing."
+    return Gate(name, "quality", title, rule, value, "caution", reason, LIMITS_OF_USE)
+
+
+LIMITS_OF_USE = (
+    "State with the data what they are fit for (teaching, software tests, pilots) and that "
+    "findings must be confirmed on real patients."
+)
+
+
+def utility_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
+    """How much a model loses when it is trained on synthetic patients."""
+    score = evaluation.get("tstr_auc")
+    name, title = "tstr_auc", "Usefulness for prediction"
+    limit = policy.max_tstr_drop
+    rule = (
+        "A model trained on synthetic patients and tested on real ones loses at most "
+        f"{figure(limit, 2)} AUC against one trained on real patients (upper end of the interval)"
+    )
+    if score is None or math.isnan(score.value + score.baseline + score.low):
+        reason = _note(score) or "The figure, its interval or the real-data figure is missing."
+        return Gate(
+            name, "quality", title, rule, score_with_interval(score), "not assessed", reason,
+            LIMITS_OF_USE,
+        )  # fmt: skip
+    drop = score.baseline - score.low
+    value = f"AUC {score_with_interval(score)}; real {figure(score.baseline)}"
+    if drop <= limit + TINY:
+        reason = "Models learn nearly the same from the synthetic patients."
+        return Gate(name, "quality", title, rule, value, "pass", reason)
+    reason = f"The loss may be as large as {figure(drop)}."
+    return Gate(name, "quality", title, rule, value, "caution", reason, LIMITS_OF_USE)
+
+
+def repeats_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
+    """Whether the figures rest on enough synthetic tables."""
+    counted = [s.n for s in evaluation.scores if s.assessed]
+    repeats = int(evaluation.plots.get("seeds") or max(counted, default=0))
+    name, title = "repeats", "Repeated runs"
+    rule = f"Figures over at least {policy.min_repeats} synthetic tables (seeds)"
+    if repeats < 1:
+        return Gate(name, "quality", title, rule, NONE, "not assessed", "Nothing was evaluated.")
+    if repeats >= policy.min_repeats:
+        reason = "The intervals include the luck of a single run."
+        return Gate(name, "quality", title, rule, str(repeats), "pass", reason)
+    reason = "Exploratory: the intervals do not include enough of the luck of a single run."
+    control = f"Repeat the evaluation with {policy.min_repeats} seeds before relying on it."
+    return Gate(name, "quality", title, rule, str(repeats), "caution", reason, control)
+
+
+def _attack_gate(
+    score: Score | None, *, name: str, title: str, rule: str, limit: float, chance: float
+) -> Gate:
+    value = score_with_interval(score)
+    if score is None or math.isnan(score.value + score.low + score.high):
+        reason = _note(score) or "The attack, or its interval, is missing."
+        return Gate(name, "privacy", title, rule, value, "not assessed", reason, HOLDOUT)
+    if score.high <= limit + TINY:
+        reason = "Worse attacks than this are excluded with 95 % confidence."
+        return Gate(name, "privacy", title, rule, value, "pass", reason)
+    if score.low > chance + TINY:
+        reason = "The attack works, and a leak above the limit can't be excluded."
+        return Gate(name, "privacy", title, rule, value, "fail", reason)
+    reason = "No leak was found, but the interval is too wide to exclude one above the limit."
+    return Gate(name, "privacy", title, rule, value, "caution", reason, MORE_PATIENTS)
+
+
+def _value(score: Score | None) -> float:
+    return math.nan if score is None else score.value
+
+
+def _note(score: Score | None) -> str:
+    return "" if score is None else score.note

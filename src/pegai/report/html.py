@@ -1,0 +1,183 @@
+"""The page: one self-contained HTML file, and the JSON twin beside it.
+
+The file needs no network and no JavaScript, and its content security policy forbids both.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pegai._version import __version__
+from pegai.report import views
+from pegai.report.content import Content
+from pegai.report.glossary import GLOSSARY
+from pegai.report.numbers import share
+from pegai.report.plots.attack import plot_roc
+from pegai.report.plots.correlation import Correlations, plot_correlations
+from pegai.report.plots.marginals import Marginals, plot_marginals
+from pegai.report.plots.picture import Picture
+from pegai.report.plots.scatter import plot_scatter
+from pegai.report.plots.tradeoff import Point, plot_bounds, plot_tradeoff
+from pegai.report.plots.utility import plot_classifiers, plot_confusion
+
+HTML_NAME = "report.html"
+JSON_NAME = "report.json"
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_html(content: Content) -> str:
+    """The page as text; equal content gives equal text."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Only what pegai.report.plots made is trusted markup; every text in it is escaped there.
+    environment.filters["svg"] = lambda picture: Markup(picture.svg)  # noqa: S704
+    environment.filters["share"] = share
+    environment.globals["css"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704
+    return environment.get_template("report.html.j2").render(_context(content))
+
+
+def render_json(content: Content) -> str:
+    """The JSON twin as text: sorted keys, no NaN; equal content gives equal text."""
+    return (
+        json.dumps(content.to_dict(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+        + "\n"
+    )
+
+
+def write_report(content: Content, folder: str | Path) -> tuple[Path, Path]:
+    """Writes `report.html` and `report.json`; each is whole or absent.
+
+    Args:
+        content: What the report says.
+        folder: Made if it does not exist.
+
+    Returns:
+        The paths of the page and of its JSON twin.
+
+    Raises:
+        DataError: A file can't be written.
+    """
+    from pegai.data.atomic import atomic_write_text
+
+    # Both are rendered before either is written: an error leaves the old pair.
+    page, twin = render_html(content), render_json(content)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    html_path, json_path = target / HTML_NAME, target / JSON_NAME
+    atomic_write_text(html_path, page)
+    atomic_write_text(json_path, twin)
+    return html_path, json_path
+
+
+def _context(content: Content) -> dict[str, Any]:
+    subject, evaluation = content.subject, content.subject.evaluation
+    return {
+        "content": content,
+        "subject": subject,
+        "verdict": content.verdict,
+        "version": __version__,
+        "tiles": views.key_figures(subject),
+        "gates": views.gate_grid(content.verdict),
+        "candidates": views.candidate_grid(content),
+        "bounds": _bounds(content),
+        "tradeoff": plot_tradeoff(_points(content)),
+        "plots": _plots(content),
+        "scores": views.score_grids(evaluation),
+        "details": _details(content),
+        "guarantee_json": views.guarantee_json(subject),
+        "glossary": GLOSSARY,
+    }
+
+
+def _plots(content: Content) -> dict[str, Any]:
+    """The plots of the subject; what has no data is empty and leaves its section out."""
+    data = content.subject.evaluation.plots
+    tstr, report = data.get("tstr") or (), data.get("report") or {}
+    marginals = data.get("marginals") or ()
+    correlation, scatter = data.get("correlation"), data.get("scatter")
+    confusion, roc = data.get("confusion"), data.get("roc")
+    drawn = plot_marginals(marginals) if marginals else Marginals((), (), 0)
+    pairs = plot_correlations(correlation) if correlation else Correlations((), (), 0)
+    return {
+        "marginals": drawn,
+        "marginal_grid": views.marginal_grid(drawn.distances),
+        "correlations": pairs,
+        "pair_grid": views.pair_grid(pairs.worst),
+        "scatter": plot_scatter(scatter) if scatter else (),
+        "classifiers": plot_classifiers(tstr) if tstr else (),
+        "tstr_grid": views.tstr_grid(tstr) if tstr else None,
+        "confusion": plot_confusion(confusion) if confusion else (),
+        "confusion_of": _classifier_title(tstr, confusion) if confusion else "",
+        "class_grid": views.class_grid(report) if report else None,
+        "roc": plot_roc(roc) if roc else (),
+    }
+
+
+def _classifier_title(tstr: Any, confusion: Any) -> str:
+    name = str(confusion.get("classifier") or "")
+    titles = {row["classifier"]: str(row.get("title") or row["classifier"]) for row in tstr}
+    return titles.get(name, name)
+
+
+def _details(content: Content) -> dict[str, Any]:
+    """The tables behind the folds; None where there is nothing to show."""
+    removed, lint = content.deidentification, content.lint
+    settings = content.subject.settings
+    rows = content.subject.evaluation.rows
+    seeds = {**content.seeds, "evaluation": list(content.subject.evaluation.seeds)}
+    return {
+        "deidentification": views.rows_grid(removed, "What was done to which column")
+        if removed
+        else None,
+        "lint": views.rows_grid(lint, "HIPAA Safe Harbor classes") if lint else None,
+        "anonymity": views.anonymity_grid(content.anonymity_before, content.anonymity_after)
+        if content.anonymity_before or content.anonymity_after
+        else None,
+        "ledger": views.rows_grid(content.ledger, "Charges to the privacy budget")
+        if content.ledger
+        else None,
+        "split": views.facts_grid({**content.split, "rows": rows}, "Split"),
+        "settings": views.facts_grid(settings, "Settings of the generator") if settings else None,
+        "versions": views.facts_grid(content.versions, "Versions", "Version"),
+        "seeds": views.facts_grid(seeds, "Seeds", "Seed"),
+        "machine": views.facts_grid(content.machine, "Machine"),
+    }
+
+
+def _points(content: Content) -> list[Point]:
+    return [
+        Point(
+            label=c.title,
+            method=c.method,
+            epsilon=c.epsilon,
+            subject=i == content.subject_index,
+            utility=c.evaluation.get("tstr_auc"),
+            attack=c.evaluation.get("membership_auc"),
+        )
+        for i, c in enumerate(content.candidates)
+    ]
+
+
+def _bounds(content: Content) -> Picture | None:
+    """What each guarantee leaves an attacker; nothing to draw where there is none."""
+    if all(c.guarantee is None for c in content.candidates):
+        return None
+    rows = [
+        (
+            c.title,
+            None if c.guarantee is None or c.guarantee.audit_only else c.guarantee.attack_tpr,
+            i == content.subject_index,
+        )
+        for i, c in enumerate(content.candidates)
+    ]
+    return plot_bounds(rows)

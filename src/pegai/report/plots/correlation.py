@@ -1,0 +1,121 @@
+"""How the columns hang together: heatmaps of real, synthetic, and their difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from pegai.report.numbers import figure as figure_text
+from pegai.report.numbers import shorten
+from pegai.report.plots.picture import DIVERGING, Picture, Style, draw, new_figure
+
+MAX_COLUMNS = 24
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """The three heatmaps, the worst pairs, and how many columns are left out."""
+
+    pictures: tuple[Picture, ...]
+    worst: tuple[tuple[str, str, float, float], ...]
+    left_out: int
+
+
+def plot_correlations(data: Mapping[str, Any]) -> Correlations:
+    """Three heatmaps; of more than 24 columns, the 24 with the largest differences.
+
+    Args:
+        data: `Evaluation.plots["correlation"]`: columns, and the matrices real and synthetic.
+    """
+    names = [str(c) for c in data["columns"]]
+    real, synthetic = _matrix(data["real"]), _matrix(data["synthetic"])
+    if not names or real.shape != (len(names), len(names)) or real.shape != synthetic.shape:
+        return Correlations((), (), 0)
+    difference = synthetic - real
+    keep = _largest(difference)
+    labels = [shorten(names[i], 12) for i in keep]
+    chosen = np.ix_(keep, keep)
+    largest = float(np.nanmax(np.abs(difference), initial=0.0))
+    limit = max(0.1, np.ceil(largest * 10) / 10)
+    where = f"the largest difference of any pair is {figure_text(largest, 2)}"
+    panels = (
+        ("real", "Real", real, 1.0, "Correlations in the real data"),
+        ("synthetic", "Synthetic", synthetic, 1.0, "Correlations in the synthetic data"),
+        ("difference", "Synthetic minus real", difference, limit, "Difference of correlations"),
+    )
+    with Style():
+        pictures = tuple(
+            _heatmap(matrix[chosen], labels, limit=bound, name=f"correlation-{key}",
+                     heading=heading, title=title, seen=f"{len(keep)} columns; {where}.")
+            for key, heading, matrix, bound, title in panels
+        )  # fmt: skip
+    return Correlations(pictures, _worst_pairs(names, real, synthetic), len(names) - len(keep))
+
+
+def _matrix(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
+    filled = [[np.nan if v is None else float(v) for v in row] for row in rows]
+    try:
+        return np.asarray(filled, dtype=float)
+    except ValueError:  # ragged
+        return np.empty((0, 0))
+
+
+def _largest(difference: np.ndarray) -> list[int]:
+    size = len(difference)
+    if size <= MAX_COLUMNS:
+        return list(range(size))
+    worst = np.nan_to_num(np.abs(difference)).max(axis=1)
+    return sorted(int(i) for i in np.argsort(-worst, kind="stable")[:MAX_COLUMNS])
+
+
+def _worst_pairs(
+    names: Sequence[str], real: np.ndarray, synthetic: np.ndarray
+) -> tuple[tuple[str, str, float, float], ...]:
+    rows, columns = np.triu_indices(len(names), k=1)
+    gap = np.nan_to_num(np.abs(synthetic - real)[rows, columns])
+    order = np.argsort(-gap, kind="stable")[:10]
+    pairs = ((int(rows[i]), int(columns[i])) for i in order if gap[i] > 0)
+    return tuple((names[i], names[j], float(real[i, j]), float(synthetic[i, j])) for i, j in pairs)
+
+
+def _heatmap(
+    matrix: np.ndarray,
+    labels: Sequence[str],
+    *,
+    limit: float,
+    name: str,
+    heading: str,
+    title: str,
+    seen: str,
+) -> Picture:
+    size = len(labels)
+    many = size > 16
+    figure = new_figure(460.0 if many else 350.0, 480.0 if many else 370.0)
+    axes = figure.subplots()
+    axes.set_title(heading, pad=8)
+    scale = Normalize(-limit, limit)
+    axes.pcolormesh(
+        np.ma.masked_invalid(matrix), cmap=DIVERGING, norm=scale, edgecolors="white",
+        linewidth=0.6 if size > 8 else 1.2,
+    )  # fmt: skip
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    places = np.arange(size) + 0.5
+    axes.set_xticks(places, labels, rotation=90, fontsize=9)
+    axes.set_yticks(places, labels, fontsize=9)
+    axes.tick_params(length=0, pad=3, left=False, bottom=False)
+    axes.spines[:].set_visible(False)
+    # A colour bar of 21 steps: matplotlib's own has 256 rectangles.
+    bar = figure.colorbar(
+        ScalarMappable(scale, DIVERGING.resampled(21)), ax=axes, orientation="horizontal",
+        ticks=[-limit, 0, limit], shrink=0.6, aspect=24, pad=0.02,
+    )  # fmt: skip
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    bar.ax.tick_params(length=0, labelsize=9, bottom=False)
+    bar.ax.set_xticklabels([figure_text(-limit, 1), "0", f"+{limit:.1f}"])
+    return draw(figure, name=name, title=title, description=seen)

@@ -1,0 +1,116 @@
+"""The decision: what a release policy says about one candidate.
+
+Missing evidence is never green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pegai.evaluate.scores import Evaluation
+from pegai.report import gates as g
+from pegai.report.gates import Gate, Status
+from pegai.report.policy import PUBLIC_1, ReleasePolicy
+
+if TYPE_CHECKING:
+    from pegai.privacy.guarantee import Guarantee
+
+Decision = Literal["RELEASE", "RELEASE WITH CONTROLS", "DO NOT RELEASE", "NOT ASSESSED"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a policy says about one candidate.
+
+    Attributes:
+        decision: One of four words.
+        policy: Name of the policy.
+        summary: Why, in one or two sentences.
+        gates: Every check, in the order of the report.
+    """
+
+    decision: Decision
+    policy: str
+    summary: str
+    gates: tuple[Gate, ...]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """What the policy asks for besides, each once."""
+        return tuple(dict.fromkeys(g.control for g in self.gates if g.control))
+
+    def with_status(self, status: Status) -> tuple[Gate, ...]:
+        """The gates with one result."""
+        return tuple(g for g in self.gates if g.status == status)
+
+
+def decide(
+    evaluation: Evaluation,
+    guarantee: Guarantee | None = None,
+    *,
+    policy: ReleasePolicy = PUBLIC_1,
+    lint: Sequence[Mapping[str, Any]] | None = None,
+) -> Verdict:
+    """Judges one candidate by a policy.
+
+    A failed privacy gate forbids the release. A privacy gate without evidence leaves it not
+    assessed. Anything else that is not a plain pass asks for controls.
+
+    Args:
+        evaluation: The candidate's scores.
+        guarantee: Its formal guarantee, or None.
+        policy: The limits.
+        lint: Rows of the Safe Harbor lint; None where it was not run.
+    """
+    checks = (
+        *g.guarantee_gates(evaluation, guarantee, policy=policy),
+        g.membership_auc_gate(evaluation, policy),
+        g.hit_rate_gate(evaluation, policy, percent=1.0),
+        g.hit_rate_gate(evaluation, policy, percent=0.1),
+        g.permutation_gate(evaluation, policy),
+        g.copies_gate(evaluation, policy),
+        g.safe_harbor_gate(lint),
+        g.detection_gate(evaluation, policy),
+        g.utility_gate(evaluation, policy),
+        g.repeats_gate(evaluation, policy),
+    )
+    decision = _decision(checks)
+    return Verdict(decision, policy.name, _summary(decision, checks), checks)
+
+
+def _decision(gates: Sequence[Gate]) -> Decision:
+    privacy = {gate.status for gate in gates if gate.group == "privacy"}
+    if "fail" in privacy:
+        return "DO NOT RELEASE"
+    if "not assessed" in privacy:
+        return "NOT ASSESSED"
+    # Missing evidence on quality is not green either: it becomes a control.
+    return "RELEASE" if {gate.status for gate in gates} == {"pass"} else "RELEASE WITH CONTROLS"
+
+
+def _summary(decision: Decision, gates: Sequence[Gate]) -> str:
+    def titles(*statuses: Status, privacy_only: bool = False) -> str:
+        chosen = [
+            gate.title.lower()
+            for gate in gates
+            if gate.status in statuses and (gate.group == "privacy" or not privacy_only)
+        ]
+        return _listed(chosen)
+
+    if decision == "DO NOT RELEASE":
+        return f"A check that protects patients failed: {titles('fail', privacy_only=True)}."
+    if decision == "NOT ASSESSED":
+        missing = titles("not assessed", privacy_only=True)
+        return f"Evidence is missing, so nothing can be concluded: {missing}."
+    if decision == "RELEASE WITH CONTROLS":
+        open_points = titles("caution", "fail", "not assessed")
+        return f"No check forbids the release, but these ask for controls: {open_points}."
+    return f"All {len(gates)} checks of the policy passed."
+
+
+def _listed(words: Sequence[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

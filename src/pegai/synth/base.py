@@ -1,0 +1,259 @@
+"""The contract of every generator: fit, sample, save, and what is refused before a row is read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+import polars as pl
+
+from pegai.data.table import DTYPES, Table
+from pegai.encode.datetimes import to_series
+from pegai.errors import (
+    DataError,
+    IdentifierError,
+    PrivateDomainError,
+    SeedRefusedError,
+    UsageError,
+)
+from pegai.privacy.guarantee import Guarantee, Plan, Privacy
+from pegai.privacy.session import Recorder, Session
+from pegai.schema import Column, Schema
+from pegai.streams import Streams
+
+Progress = Callable[[str, float], None]
+"""Called with the stage and the share of it that is done, from 0 to 1."""
+
+Given = Mapping[str, str | int | float | None]
+"""Values that every sampled row must have, by column."""
+
+MAX_ROWS = 1_000_000_000
+
+
+def silent(stage: str, share: float) -> None:
+    """A progress callback that shows nothing."""
+
+
+class Fitted(ABC):
+    """A trained generator; there is no "not fitted" state.
+
+    Attributes:
+        method: The name in the catalog.
+        schema: The schema of what `sample` returns.
+        guarantee: What is promised; None means no formal guarantee.
+    """
+
+    method: ClassVar[str]
+    schema: Schema
+    guarantee: Guarantee | None
+
+    def sample(
+        self,
+        n: int,
+        *,
+        given: Given | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> Table:
+        """Synthetic rows.
+
+        Args:
+            n: How many; chosen by the caller, never the private row count.
+            given: Values that every row must have, as `{"sex": "1", "age": 63}`.
+            rng: Seed or generator; the same seed gives the same rows.
+
+        Raises:
+            UsageError: n is not positive, or `given` names an unknown column or value.
+        """
+        if not 1 <= n <= MAX_ROWS:
+            raise UsageError(f"n must lie between 1 and {MAX_ROWS:,}, not {n}")
+        checked = check_given(given or {}, self.schema)
+        return self._sample(int(n), checked, as_generator(rng, "sample"))
+
+    @abstractmethod
+    def _sample(self, n: int, given: Given, rng: np.random.Generator) -> Table: ...
+
+    @abstractmethod
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model as safetensors and JSON; the folder is complete or absent."""
+
+
+class Synthesizer(ABC):
+    """A method with its settings, ready to fit."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    promise: ClassVar[str]
+    """What the method guarantees, in a sentence for `pegai methods`."""
+
+    @final
+    def fit(
+        self,
+        table: Table,
+        *,
+        privacy: Privacy | None = None,
+        rng: np.random.Generator | int | None = None,
+        progress: Progress = silent,
+        recorder: Recorder | None = None,
+    ) -> Fitted:
+        """Learn a table.
+
+        Args:
+            table: One row a visit or patient; identifiers and the patient id are left out.
+            privacy: The budget; None fits without a guarantee.
+            rng: Seed or generator for a fit without privacy. A private fit refuses it: whoever
+                knows the seed of the noise can take the noise away.
+            progress: Told what is being done.
+            recorder: Sees and may replay what mechanisms release, for audits; a model that was
+                fitted with one carries no guarantee.
+
+        Raises:
+            DataError: The table has no rows or no columns to learn.
+            IdentifierError: A column is free text.
+            PrivateDomainError: With privacy, bounds or categories came from the private data.
+            SeedRefusedError: With privacy, a seed was given.
+            BudgetExceededError: The ledger does not cover the budget asked for.
+        """
+        check_table(table)
+        if privacy is None:
+            return self._fit(table, None, as_generator(rng, "model"), progress)
+        if rng is not None:
+            raise SeedRefusedError(
+                "a private fit takes its noise from the operating system and accepts no seed",
+                hint="leave the seed out; sampling from the fitted model may be seeded",
+            )
+        check_public(table.schema)
+        progress("calibrating the noise", 0.0)
+        session = Session.open(
+            self.plan(table.schema, privacy),
+            privacy,
+            dataset=privacy.dataset or table.schema.pegai.dataset or "unnamed",
+            fingerprint_chunks=table_bytes(table),
+            label=f"fit {self.name}",
+            recorder=recorder,
+        )
+        return self._fit(table, session, Streams.fresh().get("model"), progress)
+
+    @abstractmethod
+    def plan(self, schema: Schema, privacy: Privacy) -> Plan:
+        """Every mechanism that a private fit runs, from public quantities only."""
+
+    @abstractmethod
+    def _fit(
+        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+    ) -> Fitted: ...
+
+    def settings(self) -> dict[str, Any]:
+        """The settings, as JSON types."""
+        return {}
+
+
+def as_generator(rng: np.random.Generator | int | None, name: str) -> np.random.Generator:
+    """A generator from a seed, a generator or nothing (a secret seed)."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    streams = Streams.fresh() if rng is None else Streams(int(rng))
+    return streams.get("model" if name == "model" else "sample")
+
+
+def check_table(table: Table) -> None:
+    """Refuse tables that no method can learn.
+
+    Raises:
+        DataError: No rows, or no columns besides identifiers.
+        IdentifierError: Free text.
+    """
+    if len(table) == 0:
+        raise DataError("the table has no rows", hint="check the file and the schema's columns")
+    if not table.schema.modelled:
+        raise DataError(
+            "the schema leaves no column to learn: all are identifiers",
+            hint="give at least one column another role",
+        )
+    texts = [c.name for c in table.schema.modelled if c.kind == "text"]
+    if texts:
+        raise IdentifierError(
+            f"free text may hold anything about a patient and is refused: {', '.join(texts)}",
+            hint="list the column's categories in the schema, give it the role identifier, "
+            "or drop it with pegai deidentify",
+        )
+
+
+def check_public(schema: Schema) -> None:
+    """Refuse a private fit whose domain was read from the private data.
+
+    Raises:
+        PrivateDomainError: A column's source is `private`, or a numeric column lacks a bound.
+    """
+    private = [c.name for c in schema.modelled if not c.is_public]
+    if private:
+        raise PrivateDomainError(
+            f"bounds or categories of {len(private)} columns come from the private data "
+            f"(source: private): {', '.join(private)}",
+            hint="set them from a standard, a data dictionary or an expert, and name it as source",
+        )
+    unbounded = [c.name for c in schema.modelled if not c.has_domain]
+    if unbounded:
+        raise PrivateDomainError(
+            f"a private fit needs a public minimum and maximum: {', '.join(unbounded)}",
+            hint="add constraints.minimum and constraints.maximum to the schema",
+        )
+
+
+def check_given(given: Given, schema: Schema) -> Given:
+    """Values of `given` in the type of their columns.
+
+    Raises:
+        UsageError: An unknown column, a category outside the list, or a number that is none.
+    """
+    checked: dict[str, str | int | float | None] = {}
+    for name, value in given.items():
+        if name not in schema:
+            raise UsageError(
+                f"given: no column {name!r}", hint=f"the columns are {', '.join(schema.names)}"
+            )
+        column = schema[name]
+        if value is None:
+            if column.constraints.required:
+                raise UsageError(f"given: column {name!r} is never missing")
+            checked[name] = None
+        elif column.is_discrete:
+            text = str(value).lower() if column.type == "boolean" else str(value)
+            if text not in column.levels:
+                shown = ", ".join(column.levels[:20])
+                raise UsageError(
+                    f"given: {value!r} is no category of {name!r}", hint=f"one of {shown}"
+                )
+            checked[name] = text
+        else:
+            try:
+                checked[name] = column.as_number(value)
+            except ValueError:
+                raise UsageError(f"given: {value!r} is no {column.type} for {name!r}") from None
+    return checked
+
+
+def table_bytes(table: Table, chunk_rows: int = 100_000) -> Iterator[bytes]:
+    """The table's content as bytes, for the ledger's keyed fingerprint."""
+    for part in table.frame.iter_slices(chunk_rows):
+        yield part.write_csv(include_header=False).encode()
+
+
+def fix_given(table: Table, given: Given) -> Table:
+    """The table with each given column set to its value: a code stands for a bin, not a number."""
+    fixed = [_literal(table.schema[name], value) for name, value in given.items()]
+    return Table(table.frame.with_columns(fixed), table.schema)
+
+
+def _literal(column: Column, value: str | int | float | None) -> pl.Expr:
+    if value is None:
+        return pl.lit(None, dtype=DTYPES[column.type]).alias(column.name)
+    if column.type == "boolean":
+        return pl.lit(value == "true").alias(column.name)
+    if column.is_discrete:
+        return pl.lit(value).cast(DTYPES[column.type]).alias(column.name)
+    return pl.lit(to_series(np.array([float(value)]), column)[0], dtype=DTYPES[column.type]).alias(
+        column.name
+    )

@@ -1,0 +1,104 @@
+"""Blocks of one-hot columns: helpers for networks whose outputs are codes of a table.
+
+A row of codes becomes one vector of concatenated one-hot blocks, one block a column; a generator
+gives logits in the same layout. Torch is imported here, so this module is imported on use only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pegai.encode.table import TableEncoder
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The layout of a table's one-hot blocks.
+
+    Attributes:
+        sizes: Codes a column, shape (columns,).
+        scores: A number a code in [-1, 1] for models that use order; shape (width,).
+    """
+
+    sizes: tuple[int, ...]
+    scores: Tensor
+
+    @classmethod
+    def of(cls, encoder: TableEncoder) -> Blocks:
+        """The layout of an encoder."""
+        values = [v for column in encoder.columns for v in column.values]
+        return cls(encoder.sizes, torch.tensor(values, dtype=torch.float32) * 2 - 1)
+
+    @property
+    def width(self) -> int:
+        """Length of a row vector."""
+        return sum(self.sizes)
+
+    @property
+    def feature_width(self) -> int:
+        """Length of what a critic sees of a row."""
+        return self.width + len(self.sizes)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each block starts."""
+        return [sum(self.sizes[:i]) for i in range(len(self.sizes))]
+
+    def span(self, index: int) -> slice:
+        """Where a column's block lies."""
+        start = self.starts[index]
+        return slice(start, start + self.sizes[index])
+
+    def one_hot(self, codes: np.ndarray) -> Tensor:
+        """Codes (rows, columns) as float32 vectors (rows, width)."""
+        out = torch.zeros(len(codes), self.width)
+        places = torch.from_numpy(codes.astype(np.int64)) + torch.tensor(self.starts)
+        return out.scatter_(1, places, 1.0)
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        """Log-probabilities by block; shape of `logits`, (rows, width)."""
+        return torch.cat([part.log_softmax(1) for part in logits.split(self.sizes, dim=1)], dim=1)
+
+    def gumbel_softmax(self, logits: Tensor, temperature: float, rng: torch.Generator) -> Tensor:
+        """A relaxed draw from each block (Jang et al. 2017); shape (rows, width)."""
+        uniform = torch.rand(logits.shape, generator=rng).clamp_(1e-9, 1 - 1e-7)
+        noisy = (logits - torch.log(-torch.log(uniform))) / temperature
+        return torch.cat([part.softmax(1) for part in noisy.split(self.sizes, dim=1)], dim=1)
+
+    def draw(self, logits: Tensor, rng: torch.Generator) -> np.ndarray:
+        """Codes drawn from each block; int64, shape (rows, columns)."""
+        uniform = torch.rand(logits.shape, generator=rng).clamp_(1e-9, 1 - 1e-7)
+        noisy = logits - torch.log(-torch.log(uniform))
+        parts = [part.argmax(1) for part in noisy.split(self.sizes, dim=1)]
+        return torch.stack(parts, dim=1).numpy()
+
+    def features(self, rows: Tensor) -> Tensor:
+        """What a critic sees: the blocks, and for each column the mean score of its block.
+
+        Shape (rows, width + columns), scaled so that a row's norm does not grow with its columns.
+        """
+        weighted = (rows * self.scores).split(self.sizes, dim=1)
+        means = torch.stack([part.sum(1) for part in weighted], dim=1)
+        return torch.cat([rows, means], dim=1) / len(self.sizes) ** 0.5
+
+
+def torch_generator(rng: np.random.Generator) -> torch.Generator:
+    """A torch generator seeded from a numpy one."""
+    return torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: small layers gain nothing from more, and sums keep their order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,86 @@
+"""The methods there are: a name, its settings, its synthesizer, its fitted form.
+
+A new method is one file and one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pegai.errors import ModelError, UsageError
+from pegai.synth.base import Fitted, Synthesizer
+from pegai.synth.ctgan import CTGAN, CTGANConfig, FittedCTGAN
+from pegai.synth.files import read_model
+from pegai.synth.independent import FittedIndependent, Independent, IndependentConfig
+
+
+class Method(NamedTuple):
+    """One entry of the catalog."""
+
+    config: type[Any]
+    synthesizer: type[Any]
+    fitted: type[Any]
+
+
+CATALOG: dict[str, Method] = {
+    "independent": Method(IndependentConfig, Independent, FittedIndependent),
+    "ctgan": Method(CTGANConfig, CTGAN, FittedCTGAN),
+}
+
+
+def make(name: str, settings: dict[str, Any] | None = None) -> Synthesizer:
+    """A synthesizer by name.
+
+    Args:
+        name: A key of `CATALOG`.
+        settings: Fields of the method's config; nested configs as nested dicts.
+
+    Raises:
+        UsageError: No such method or setting.
+    """
+    if name not in CATALOG:
+        raise UsageError(f"no method {name!r}", hint=f"there are: {', '.join(CATALOG)}")
+    method = CATALOG[name]
+    return method.synthesizer(_configured(method.config(), settings or {}, name))
+
+
+def _configured(config: Any, settings: dict[str, Any], place: str) -> Any:
+    known = set(config.__dataclass_fields__)
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise UsageError(
+            f"{place}: no setting {unknown[0]!r}", hint=f"there are: {', '.join(sorted(known))}"
+        )
+    changes = {
+        key: _configured(getattr(config, key), value, f"{place}.{key}")
+        if isinstance(value, dict)
+        else value
+        for key, value in settings.items()
+    }
+    try:
+        return replace(config, **changes)
+    except TypeError as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+def load(folder: str | Path) -> Fitted:
+    """The fitted model in a folder; no code in the folder is run.
+
+    Raises:
+        ModelError: The folder is missing, damaged, or of a method this version does not have.
+    """
+    model = read_model(folder)
+    if model.method not in CATALOG:
+        raise ModelError(
+            f"{folder} holds a model of the method {model.method!r}, which is not known here",
+            hint="use the version of pegai that wrote it",
+        )
+    try:
+        return CATALOG[model.method].fitted.from_file(model)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(
+            f"{folder} lacks a part of a {model.method} model ({type(error).__name__})",
+            hint="fit the model again, or copy the folder anew",
+        ) from None

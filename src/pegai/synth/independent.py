@@ -1,0 +1,162 @@
+"""Independent columns: the baseline that every generator must beat.
+
+Each column is drawn from its own shares; nothing between columns is kept. With privacy the shares
+come from one noisy look at all one-way tables on public grids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from pegai.data.table import Table
+from pegai.encode.table import TableEncoder, summarize
+from pegai.errors import UsageError
+from pegai.privacy.calibrate import gaussian_noise_multiplier
+from pegai.privacy.events import GaussianEvent
+from pegai.privacy.guarantee import Guarantee, Plan, Privacy
+from pegai.privacy.session import Session
+from pegai.schema import Schema
+from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
+from pegai.synth.files import ModelFile, write_model
+from pegai.synth.grids import (
+    Grid,
+    class_shares,
+    class_tables,
+    code_tables,
+    noise_deviation,
+    noisy_summary,
+    release_tables,
+    row_weights,
+)
+
+COUNTS = "one-way tables"
+CHUNK_ROWS = 262_144
+
+
+@dataclass(frozen=True)
+class IndependentConfig:
+    """Settings of the baseline.
+
+    Attributes:
+        max_bins: At most about this many bins a numeric column.
+        min_count: Levels of fewer rows share a code (without privacy).
+        grid_bins: Cells of the public grid of a numeric column (with privacy).
+    """
+
+    max_bins: int = 20
+    min_count: int = 3
+    grid_bins: int = 32
+
+    def __post_init__(self) -> None:
+        if self.max_bins < 2 or self.grid_bins < 2 or self.min_count < 0:
+            raise UsageError("max_bins and grid_bins must be at least 2, min_count at least 0")
+
+
+class Independent(Synthesizer):
+    """Every column by itself."""
+
+    name = "independent"
+    title = "Independent columns (baseline)"
+    promise = "(epsilon, delta)-DP by patient with --epsilon; no formal guarantee without"
+
+    def __init__(self, config: IndependentConfig | None = None) -> None:
+        self.config = config or IndependentConfig()
+
+    def settings(self) -> dict[str, Any]:
+        """The settings, as JSON types."""
+        return asdict(self.config)
+
+    def plan(self, schema: Schema, privacy: Privacy) -> Plan:
+        """One Gaussian look at d one-way tables."""
+        multiplier = gaussian_noise_multiplier(privacy.epsilon, privacy.delta)
+        return Plan.make(
+            (GaussianEvent(COUNTS, multiplier),),
+            delta=privacy.delta,
+            public=("the schema: columns, types, categories, bounds", "the settings of the method"),
+        )
+
+    def _fit(
+        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+    ) -> FittedIndependent:
+        columns = table.modelled()
+        if session is None:
+            encoder = TableEncoder.fit(
+                summarize([columns]), max_bins=self.config.max_bins, min_count=self.config.min_count
+            )
+            tables = code_tables(encoder, encoder.encode(columns), None)
+        else:
+            encoder, tables = self._charged_tables(table, columns, session)
+        progress("counting", 1.0)
+        shares = tuple(part[0] for part in class_shares(tables, smoothing=0.0))
+        guarantee = None if session is None else session.guarantee()
+        return FittedIndependent(encoder, shares, self.settings(), guarantee)
+
+    def _charged_tables(
+        self, table: Table, columns: Table, session: Session
+    ) -> tuple[TableEncoder, list[np.ndarray]]:
+        grids = [Grid.of(column, self.config.grid_bins) for column in columns.columns]
+        exact = class_tables(grids, columns, split_by=None, weights=row_weights(table))
+        sensitivity = len(grids) ** 0.5
+        noisy = release_tables(session, COUNTS, exact, l2_sensitivity=sensitivity)
+        deviation = noise_deviation(session, COUNTS, l2_sensitivity=sensitivity)
+        encoder = TableEncoder.fit(
+            noisy_summary(grids, noisy, columns.schema, threshold=deviation),
+            max_bins=self.config.max_bins,
+            min_count=0.0,
+        )
+        moved = [g.to_codes(t, e) for g, t, e in zip(grids, noisy, encoder.columns, strict=True)]
+        return encoder, moved
+
+
+@dataclass(frozen=True, eq=False)
+class FittedIndependent(Fitted):
+    """Shares of every column.
+
+    Attributes:
+        encoder: Codes of the table.
+        shares: For each column the shares of its codes.
+        settings: The method's settings.
+        guarantee: What is promised; None without privacy.
+    """
+
+    method: ClassVar[str] = "independent"
+
+    encoder: TableEncoder
+    shares: tuple[np.ndarray, ...]
+    settings: dict[str, Any]
+    guarantee: Guarantee | None
+
+    @property
+    def schema(self) -> Schema:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The schema of sampled tables."""
+        return self.encoder.schema
+
+    def _sample(self, n: int, given: Given, rng: np.random.Generator) -> Table:
+        parts: list[pl.DataFrame] = []
+        for start in range(0, n, CHUNK_ROWS):
+            rows = min(CHUNK_ROWS, n - start)
+            codes = [rng.choice(len(p), size=rows, p=p / p.sum()) for p in self.shares]
+            parts.append(self.encoder.decode(np.column_stack(codes), rng).frame)
+        return fix_given(Table(pl.concat(parts), self.schema), given)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model folder."""
+        arrays = {f"shares.{i:04d}": part for i, part in enumerate(self.shares)}
+        state = {"encoder": self.encoder.to_dict()}
+        model = ModelFile(self.method, self.schema, self.settings, state, arrays, self.guarantee)
+        write_model(model, folder, overwrite=overwrite)
+
+    @classmethod
+    def from_file(cls, model: ModelFile) -> FittedIndependent:
+        """The model that a folder holds."""
+        return cls(
+            TableEncoder.from_dict(model.state["encoder"], model.schema),
+            tuple(model.weights[name] for name in sorted(model.weights)),
+            model.settings,
+            model.guarantee,
+        )
