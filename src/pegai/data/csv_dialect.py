@@ -84,7 +84,10 @@ def sniff_csv(
     if not names:
         names, rest = _read_header(path, rest, delimiter)
     _check_names(path, names)
-    return Dialect(found, delimiter, line_end, names, text[: len(text) - len(rest)].count("\n"))
+    before = text[: len(text) - len(rest)]
+    # A header that the file ends with has no line end of its own.
+    skip = before.count("\n") + bool(before and not before.endswith("\n"))
+    return Dialect(found, delimiter, line_end, names, skip)
 
 
 def _after_preamble(text: str) -> tuple[str, str | None]:

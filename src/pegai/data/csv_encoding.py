@@ -145,7 +145,7 @@ def _western(path: Path) -> str:
         undefined += int(_UNDEFINED[cells].sum())
         letter = _ASCII_LETTER[cells]
         odd += int((_ODD_INSIDE[cells[1:-1]] & letter[:-2] & letter[2:]).sum())
-    if undefined or 2 * runs > high or 2 * odd > high:
+    if undefined or 3 * (runs + odd) > high:
         raise DataError(
             f"{path}: is neither UTF-8 nor UTF-16, and does not look like Western European text",
             hint=_SAVE_AS + ', for example "cp1250" or "cp1251"',

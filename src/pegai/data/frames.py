@@ -26,8 +26,8 @@ def to_polars(native: Any) -> pl.DataFrame:
         native: pandas, Polars (eager or lazy), PyArrow, or another eager frame narwhals knows.
 
     Returns:
-        Shape (rows, columns). Categories are text, missing is null (NaN of a float column stays
-        for `conform` to read), datetimes with a time zone keep it.
+        Shape (rows, columns). Categories are text; missing is null, and so is NaN of pandas,
+        which means the same there; datetimes of pandas with a time zone become UTC.
 
     Raises:
         DataError: It is no frame, two columns have one name, or a column holds what is no value.
@@ -116,7 +116,7 @@ def _pandas_column(series: Any) -> pl.Series:
         plain = np.dtype(getattr(dtype, "numpy_dtype", dtype))
         filled = {"na_value": plain.type(0)} if missing.any() and kind != "f" else {}
         if kind == "f":
-            return pl.Series(series.to_numpy(dtype=np.float64, na_value=np.nan))
+            return pl.Series(series.to_numpy(dtype=np.float64, na_value=np.nan)).fill_nan(None)
         values = pl.Series(series.to_numpy(dtype=plain, **filled))
         return values.set(pl.Series(missing), None) if missing.any() else values
     if kind in "mc" or str(dtype).startswith(("period", "interval")):

@@ -56,7 +56,7 @@ def split(
     chosen = min(max(round(patients * holdout), 1), patients - 1)
     order = np.lexsort((rng.permutation(patients), strata))
     # Position i is taken where the running share steps over a whole number.
-    steps = np.floor((np.arange(patients + 1) + rng.random()) * chosen / patients)
+    steps = np.floor(np.arange(patients + 1) * chosen / patients + rng.random())
     taken = np.zeros(patients, dtype=bool)
     taken[order[_exactly(np.diff(steps) > 0, chosen)]] = True
     held = taken[codes]

@@ -1,1 +1,1 @@
-"""."""
+"""Tables as integer codes and back: summarize, merge, encode, decode."""

@@ -173,7 +173,8 @@ def _fit_number(column: Column, values: np.ndarray) -> NumberScale:
     if observed.size == 0:
         return NumberScale(column.name, 0.0, 1.0)
     quantiles = np.quantile(observed, [0.05, 0.25, 0.5, 0.75, 0.95])
-    spreads = [quantiles[3] - quantiles[1], (quantiles[4] - quantiles[0]) / 2, observed.std()]
+    with np.errstate(over="ignore", invalid="ignore"):
+        spreads = [quantiles[3] - quantiles[1], (quantiles[4] - quantiles[0]) / 2, observed.std()]
     if column.minimum is not None and column.maximum is not None:
         spreads.append(column.maximum - column.minimum)
     # A spread far below the size of the numbers is rounding of a constant, not a spread.
@@ -299,6 +300,9 @@ class LinearCoding:
 def fit_linear(training_side: Encoded) -> LinearCoding:
     """Learn medians, most frequent levels and scales from the training side."""
     numbers, codes = training_side.numbers, training_side.codes
+    if len(training_side) == 0:
+        width = np.zeros(numbers.shape[1])
+        return LinearCoding(width, width, width + 1.0, np.zeros(codes.shape[1], dtype=np.int32))
     medians = np.zeros(numbers.shape[1])
     for i in range(numbers.shape[1]):
         observed = numbers[~np.isnan(numbers[:, i]), i]

@@ -11,7 +11,8 @@ from pegai.privacy.events import (
     event_from_dict,
 )
 from pegai.privacy.guarantee import AUDIT_ONLY, MAX_EPSILON, Guarantee, Plan, Privacy
-from pegai.privacy.ledger import Entry, Ledger, Problem
+from pegai.privacy.ledger import Ledger
+from pegai.privacy.ledger_chain import Entry, Problem
 from pegai.privacy.mechanisms import ExponentialMechanism, GaussianMechanism, LaplaceMechanism
 from pegai.privacy.samplers import SecureRandom
 from pegai.privacy.session import Recorder, Session

@@ -17,7 +17,7 @@ densities is log-concave), so the worst shift is a corner of the L1 ball.
 **Slack of the samplers.** Noise is drawn within total variation `samplers.TV_PER_DRAW` of its exact
 law. A mechanism within total variation t of an (epsilon, delta)-DP one is
 (epsilon, delta + (1 + e^epsilon) t)-DP. With at most `samplers.MAX_DRAWS` draws in a plan this adds
-(1 + e^epsilon) 2^-64 to delta; `Session` refuses further draws. An epsilon beyond about 40 can
+(1 + e^epsilon) 2^-72 to delta; `Session` refuses further draws. An epsilon beyond about 45 can
 therefore not be certified and is given as infinite.
 """
 
@@ -82,7 +82,7 @@ def compute_delta(events: Sequence[Event], epsilon: float) -> float:
         return 0.0
     if math.isinf(epsilon):
         return 0.0
-    return min(1.0, _delta(whole, float(epsilon)) + _slack(epsilon))
+    return min(1.0, _delta(whole, float(epsilon)) + samplers_slack(epsilon))
 
 
 def gaussian_delta(mu: float, epsilon: float) -> float:
@@ -117,7 +117,7 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 def find_root(
     function: Callable[[float], float], low: float, high: float, *, tolerance: float
 ) -> float:
-    """Brent's method, imported late: scipy.optimize takes 0.4 s and the command line starts here."""
+    """Brent's method; imported late, since scipy.optimize takes 0.4 s of the start-up."""
     brentq: Callable[..., float] = import_module("scipy.optimize").brentq
     return float(brentq(function, low, high, xtol=tolerance, rtol=1e-14))
 
@@ -163,7 +163,7 @@ def epsilon_at_resolution(events: Sequence[Event], delta: float, resolution: flo
         return 0.0
     # The slack grows with epsilon: allow for one more than the first answer, then check.
     first = _epsilon(whole, delta, resolution)
-    slack = _slack(first + 1.0)
+    slack = samplers_slack(first + 1.0)
     if slack >= delta:
         return math.inf
     second = _epsilon(whole, delta - slack, resolution)
@@ -175,7 +175,8 @@ def rough_epsilon(events: Sequence[Event], delta: float) -> float:
     return gaussian_epsilon(min(_Composition.of(events).rough_mu, _HOPELESS_MU), delta)
 
 
-def _slack(epsilon: float) -> float:
+def samplers_slack(epsilon: float) -> float:
+    """What the samplers' distance from their exact laws adds to delta at an epsilon."""
     if epsilon > 100:
         return 1.0
     return (1.0 + math.exp(epsilon)) * MAX_DRAWS * TV_PER_DRAW

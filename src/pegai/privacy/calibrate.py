@@ -15,8 +15,9 @@ from pegai.privacy.accountant import (
     find_root,
     gaussian_delta,
     rough_epsilon,
+    samplers_slack,
 )
-from pegai.privacy.events import Event, is_positive
+from pegai.privacy.events import Event, GaussianEvent, is_positive
 
 _SMALLEST, _LARGEST = 1e-3, 1e6
 _CAP = 1e3
@@ -35,27 +36,32 @@ def gaussian_noise_multiplier(epsilon: float, delta: float) -> float:
         delta: In (0, 1).
 
     Returns:
-        Standard deviation / L2 sensitivity, rounded up by at most one part in 10^12.
+        Standard deviation / L2 sensitivity, rounded up for the samplers' slack and for the
+        rounding of doubles, so that `compute_epsilon` of it is at most epsilon.
 
     Raises:
         PrivacyError: Epsilon or delta is out of range.
     """
     _check_epsilon(epsilon)
     check_delta(delta)
+    # What `compute_epsilon` sets aside for the samplers, so that the two agree on the answer.
+    exact = delta - samplers_slack(epsilon + 1.0)
+    if exact <= 0:
+        raise _unreachable(epsilon, delta)
     low, high = 1.0, 1.0
-    while gaussian_delta(1 / low, epsilon) < delta:
+    while gaussian_delta(1 / low, epsilon) < exact:
         low /= 2
-    while gaussian_delta(1 / high, epsilon) > delta:
+    while gaussian_delta(1 / high, epsilon) > exact:
         high *= 2
     log_root = find_root(
-        lambda x: gaussian_delta(math.exp(-x), epsilon) - delta,
+        lambda x: gaussian_delta(math.exp(-x), epsilon) - exact,
         math.log(low) - 1e-9,
         math.log(high) + 1e-9,
         tolerance=1e-15,
     )
     multiplier = math.exp(log_root)
-    while gaussian_delta(1 / multiplier, epsilon) > delta:
-        multiplier *= 1 + 1e-13
+    while compute_epsilon([GaussianEvent("calibrated", multiplier)], delta) > epsilon:
+        multiplier *= 1 + 1e-12
     return multiplier
 
 

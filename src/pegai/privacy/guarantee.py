@@ -65,7 +65,12 @@ class Privacy:
         """The ledger that a fit will charge."""
         if self.ledger is not None:
             return Path(self.ledger)
-        return Path(os.environ.get(LEDGER_VARIABLE) or DEFAULT_LEDGER)
+        return default_ledger()
+
+
+def default_ledger() -> Path:
+    """The ledger where none is named: the environment's, or one in the working directory."""
+    return Path(os.environ.get(LEDGER_VARIABLE) or DEFAULT_LEDGER)
 
 
 @dataclass(frozen=True)

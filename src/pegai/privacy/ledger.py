@@ -24,65 +24,29 @@ import secrets
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from pegai.errors import BudgetExceededError, LedgerError, PrivacyError
 from pegai.privacy.accountant import check_delta
-from pegai.privacy.events import Event, event_from_dict, is_positive
+from pegai.privacy.events import is_positive
+from pegai.privacy.file_lock import lock, unlock
 from pegai.privacy.guarantee import Plan
+from pegai.privacy.ledger_chain import (
+    Entry,
+    Problem,
+    State,
+    canonical,
+    entry_of,
+    inspect,
+    line_hash,
+)
 
 DEFAULT_EPSILON, DEFAULT_DELTA = 10.0, 1e-2
 """The budget of a data set for which none was set."""
 
-_GENESIS = "0" * 64
 _VERSION = 1
 _ROUNDING = 1 + 1e-9  # 0.1 + 0.2 must not exceed a budget of 0.3
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the ledger.
-
-    Attributes:
-        index: Line number, from 0.
-        time: ISO 8601, UTC.
-        kind: start, budget or charge.
-        dataset: The data set's name; empty in the start line.
-        epsilon: Spent (charge) or allowed (budget).
-        delta: Spent or allowed.
-        fingerprint: Keyed digest of the table that was charged.
-        unit: Who was protected.
-        label: What was done.
-        events: What the charge was for.
-        hash: SHA-256 of the line.
-    """
-
-    index: int
-    time: str
-    kind: str
-    dataset: str = ""
-    epsilon: float = 0.0
-    delta: float = 0.0
-    fingerprint: str = ""
-    unit: str = ""
-    label: str = ""
-    events: tuple[Event, ...] = ()
-    hash: str = ""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a ledger.
-
-    Attributes:
-        line: Line number from 1, or 0 where it is the file or its head.
-        message: What is wrong.
-    """
-
-    line: int
-    message: str
 
 
 class Ledger:
@@ -106,7 +70,7 @@ class Ledger:
             LedgerError: The ledger is damaged or was edited.
         """
         with self._locked(write=False):
-            return [_entry(body) for body in self._bodies()]
+            return [entry_of(body) for body in self._bodies()]
 
     def verify(self) -> list[Problem]:
         """What is wrong with the ledger; empty if nothing is, or if there is none yet."""
@@ -195,7 +159,7 @@ class Ledger:
             return self._append("charge", body)
 
     def _refuse_overspending(self, dataset: str, fingerprint: str, plan: Plan) -> None:
-        entries = [_entry(body) for body in self._bodies()]
+        entries = [entry_of(body) for body in self._bodies()]
         allowed = _budget(entries, dataset, fingerprint)
         spent = _spent(entries, dataset, fingerprint)
         for name, limit, used, asked in (
@@ -225,8 +189,8 @@ class Ledger:
             )
         return state.bodies
 
-    def _read(self) -> _State:
-        return _inspect(_bytes_of(self.path), _bytes_of(self.head_path))
+    def _read(self) -> State:
+        return inspect(_bytes_of(self.path), _bytes_of(self.head_path))
 
     def _append(self, kind: str, body: dict[str, Any]) -> Entry:
         """Write-ahead: the head names the line, the line is written, the head moves on.
@@ -242,8 +206,8 @@ class Ledger:
             "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "prev": state.last_hash,
         }
-        full["hash"] = _hash(full)
-        line = _canonical(full).decode()
+        full["hash"] = line_hash(full)
+        line = canonical(full).decode()
         try:
             self._write_head(len(state.bodies), state.last_hash, line)
             self._write_line(line)
@@ -253,7 +217,7 @@ class Ledger:
                 f"{self.path}: writing failed ({type(error).__name__}); nothing was run",
                 hint="free space or restore access; what was begun will count as spent",
             ) from None
-        return _entry(full)
+        return entry_of(full)
 
     def _finish_pending(self) -> None:
         state = self._read()
@@ -275,7 +239,7 @@ class Ledger:
         temporary = self.head_path.with_name(self.head_path.name + ".part")
         handle = os.open(temporary, os.O_WRONLY | os.O_TRUNC | os.O_CREAT, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(_canonical({"count": count, "hash": last, "pending": pending}))
+            file.write(canonical({"count": count, "hash": last, "pending": pending}))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.head_path)
@@ -299,144 +263,13 @@ class Ledger:
             yield  # a ledger on a read-only medium can still be read
             return
         with file:
-            _lock(file.fileno())
+            lock(file.fileno())
             try:
                 if write:
                     self._finish_pending()
                 yield
             finally:
-                _unlock(file.fileno())
-
-
-@dataclass(frozen=True)
-class _State:
-    """What the two files say."""
-
-    bodies: list[dict[str, Any]]
-    problems: list[Problem]
-    last_hash: str = _GENESIS
-    pending: str | None = None
-    pending_written: bool = False
-    tail: str = ""
-
-
-def _inspect(data: bytes | None, head_bytes: bytes | None) -> _State:
-    """Check the chain, then the head against it."""
-    if data is None and head_bytes is None:
-        return _State([], [])
-    if head_bytes is None:
-        return _State([], [Problem(0, "its head file is missing")])
-    head = _parse_head(head_bytes)
-    if head is None:
-        return _State([], [Problem(0, "its head file was edited")])
-    count, last, pending = head
-    if data is None and not (count == 0 and pending is not None):
-        return _State([], [Problem(0, "the ledger is missing, its head file is there")])
-    lines = (data or b"").split(b"\n")
-    tail = lines.pop()
-    bodies, problems = _check_chain(lines)
-    hashes = [_GENESIS, *(str(body.get("hash")) for body in bodies)]
-    if problems:
-        return _State(bodies, problems)
-    written = pending is not None and len(lines) == count + 1 and lines[-1] == pending.encode()
-    if written and not tail and hashes[-2] == last:
-        return _State(bodies, [], hashes[-1], pending, True)
-    if len(lines) != count or hashes[-1] != last:
-        return _State(bodies, [Problem(0, _cut_message(len(lines), count))])
-    if not (pending or "").encode().startswith(tail):
-        return _State(bodies, [Problem(len(lines) + 1, "the last line is not complete")])
-    return _State(bodies, [], last, pending, False, tail.decode())
-
-
-def _cut_message(lines: int, count: int) -> str:
-    if lines == count:
-        return "the last line is not the one its head file names"
-    return f"it has {lines} lines, its head file says {count}: lines were cut off or added"
-
-
-def _check_chain(lines: list[bytes]) -> tuple[list[dict[str, Any]], list[Problem]]:
-    bodies: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    previous = _GENESIS
-    for index, line in enumerate(lines):
-        body = _parse(line)
-        fault = _fault(body, line, index, previous)
-        if fault:
-            problems.append(Problem(index + 1, fault))
-        bodies.append(body or {})
-        previous = str((body or {}).get("hash"))
-    return bodies, problems
-
-
-def _fault(body: dict[str, Any] | None, line: bytes, index: int, previous: str) -> str:
-    if body is None or _canonical(body) != line:
-        return "the line was edited: it is not in the form the ledger writes"
-    stated = body.get("hash")
-    if stated != _hash({k: v for k, v in body.items() if k != "hash"}):
-        return "the line was edited: its hash does not fit its content"
-    if body.get("index") != index or body.get("prev") != previous:
-        return "a line before this one was removed, inserted or moved"
-    if (body.get("kind") == "start") != (index == 0):
-        return "a ledger has one start, in its first line"
-    try:
-        _entry(body)
-    except (KeyError, TypeError, ValueError, PrivacyError):
-        return "the line lacks a field of its kind"
-    return ""
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", body) if isinstance(body, dict) else None
-
-
-def _parse_head(data: bytes) -> tuple[int, str, str | None] | None:
-    body = _parse(data)
-    if body is None or set(body) != {"count", "hash", "pending"} or _canonical(body) != data:
-        return None
-    count, last, pending = body["count"], body["hash"], body["pending"]
-    if type(count) is not int or not isinstance(last, str):
-        return None
-    return (count, last, pending) if pending is None or isinstance(pending, str) else None
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    """The one form of a content; empty where JSON has none (NaN), so that it equals no line."""
-    try:
-        text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        return b""
-    return text.encode()
-
-
-def _hash(body: dict[str, Any]) -> str:
-    return hashlib.sha256(_canonical(body)).hexdigest()
-
-
-def _entry(body: dict[str, Any]) -> Entry:
-    kind = str(body["kind"])
-    if kind == "start":
-        bytes.fromhex(body["salt"])
-        return Entry(int(body["index"]), str(body["time"]), kind, hash=str(body["hash"]))
-    if kind not in ("budget", "charge"):
-        raise ValueError(kind)
-    spent = kind == "charge"
-    return Entry(
-        index=int(body["index"]),
-        time=str(body["time"]),
-        kind=kind,
-        dataset=str(body["dataset"]),
-        epsilon=float(body["epsilon"]),
-        delta=float(body["delta"]),
-        fingerprint=str(body["fingerprint"]) if spent else "",
-        unit=str(body["unit"]) if spent else "",
-        label=str(body["label"]) if spent else "",
-        events=tuple(event_from_dict(e) for e in body["events"]) if spent else (),
-        hash=str(body["hash"]),
-    )
+                unlock(file.fileno())
 
 
 def _linked(entries: list[Entry], dataset: str, fingerprint: str) -> tuple[set[str], set[str]]:
@@ -491,28 +324,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        os.lseek(handle, 0, os.SEEK_SET)
-        while True:
-            try:
-                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
-            except OSError:
-                continue  # LK_LOCK gives up after ten tries; a charge must wait
-            return
-
-    def _unlock(handle: int) -> None:
-        os.lseek(handle, 0, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-else:
-    import fcntl
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-    def _unlock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_UN)

@@ -23,7 +23,7 @@ where it equals a threshold's upper half, a second word decides. No seed is acce
 
 **Distance from the exact law, a draw**: tables are cut where less than 2^-115 remains, and their
 n < 2^16 thresholds are rounded by 2^-128 each; up to 5 convolutions add 2^-112 each. Together less
-than 2^-108; `TV_PER_DRAW` = 2^-104 is what the accountant charges.
+than 13 x 2^-112 < 2^-108 = `TV_PER_DRAW`, which the accountant charges.
 
 Not covered: timing and other side channels of the machine that runs this.
 """
@@ -45,10 +45,10 @@ from numpy.typing import NDArray
 
 from pegai.errors import PrivacyError
 
-TV_PER_DRAW = 2.0**-104
+TV_PER_DRAW = 2.0**-108
 """Total variation between one drawn value and its exact law; an upper bound."""
 
-MAX_DRAWS = 2**40
+MAX_DRAWS = 2**36
 """The most values a plan may draw: MAX_DRAWS x TV_PER_DRAW is the slack the accountant adds."""
 
 ROUNDED_SIGMA = 64.0

@@ -25,7 +25,8 @@ from pegai.privacy.events import (
     SubsampledGaussianEvent,
 )
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
-from pegai.privacy.ledger import Entry, Ledger
+from pegai.privacy.ledger import Ledger
+from pegai.privacy.ledger_chain import Entry
 from pegai.privacy.mechanisms import ExponentialMechanism, GaussianMechanism, LaplaceMechanism
 from pegai.privacy.samplers import MAX_DRAWS, SecureRandom
 

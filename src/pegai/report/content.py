@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -169,18 +170,20 @@ def build_content(
     dataset: str,
     created: str,
     policy: ReleasePolicy = PUBLIC_1,
-    deidentification: Iterable[Row] | None = None,
+    deidentification: Iterable[Any] | None = None,
     anonymity_before: Mapping[str, Any] | None = None,
     anonymity_after: Mapping[str, Any] | None = None,
     split: Mapping[str, Any] | None = None,
     versions: Mapping[str, Any] | None = None,
     seeds: Mapping[str, Any] | None = None,
     machine: Mapping[str, Any] | None = None,
-    ledger: Iterable[Row] = (),
-    lint: Iterable[Row] | None = None,
+    ledger: Iterable[Any] = (),
+    lint: Iterable[Any] | None = None,
     commands: Sequence[str] = (),
 ) -> Content:
     """Gathers the content of a report and decides on every candidate by the policy.
+
+    Rows are mappings or frozen dataclasses; what the columns are called is up to the caller.
 
     Args:
         candidates: The release candidates, in the order they are shown.
@@ -196,8 +199,8 @@ def build_content(
         seeds: Seeds by purpose.
         machine: What it ran on.
         ledger: Rows of the privacy ledger.
-        lint: Rows of the Safe Harbor lint (`class`, `status`: `open` where something is left,
-            ...); None if it was not run.
+        lint: Rows of the Safe Harbor lint, one for each thing it leaves open; a row with
+            `status` other than `open` counts as settled. None if it was not run.
         commands: Commands that reproduce the run.
 
     Raises:
@@ -205,11 +208,11 @@ def build_content(
     """
     chosen = tuple(candidates)
     _check_candidates(chosen)
-    lint_rows = None if lint is None else tuple(dict(row) for row in lint)
+    lint_rows = None if lint is None else tuple(_row(row) for row in lint)
     verdicts = tuple(
         decide(c.evaluation, c.guarantee, policy=policy, lint=lint_rows) for c in chosen
     )
-    removed = None if deidentification is None else tuple(dict(r) for r in deidentification)
+    removed = None if deidentification is None else tuple(_row(r) for r in deidentification)
     return Content(
         title=title,
         dataset=dataset,
@@ -224,10 +227,19 @@ def build_content(
         versions=dict(versions or {}),
         seeds=dict(seeds or {}),
         machine=dict(machine or {}),
-        ledger=tuple(dict(row) for row in ledger),
+        ledger=tuple(_row(row) for row in ledger),
         lint=lint_rows,
         commands=tuple(commands),
     )
+
+
+def _row(row: Any) -> dict[str, Any]:
+    """A row as a dict of plain values, in the row's own order of columns."""
+    if is_dataclass(row) and not isinstance(row, type):
+        row = {
+            f.name.replace("identifier_class", "class"): getattr(row, f.name) for f in fields(row)
+        }
+    return plain(row)
 
 
 def _check_candidates(candidates: tuple[Candidate, ...]) -> None:
@@ -247,6 +259,12 @@ def _check_candidates(candidates: tuple[Candidate, ...]) -> None:
 
 def plain(value: Any) -> Any:
     """JSON-ready copy of nested values: NaN and infinity as None, dates as ISO 8601 text."""
+    if isinstance(value, Enum):
+        letter, title = getattr(value, "letter", ""), getattr(value, "title", None)
+        # A plain text enumeration has a method of that name.
+        return f"{letter}: {title}" if isinstance(title, str) else plain(value.value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):

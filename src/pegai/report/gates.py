@@ -122,46 +122,48 @@ def membership_auc_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
     )
 
 
-def hit_rate_gate(evaluation: Evaluation, policy: ReleasePolicy, *, percent: float) -> Gate:
-    """The attack's hit rate at few false alarms, or the permutation test where n is too small."""
-    label = f"{percent:g}"
-    limit = policy.max_tpr_at_1pct if percent == 1.0 else policy.max_tpr_at_01pct
-    name = f"membership_tpr_at_{label}pct"
-    title = f"Membership attack at {label} % false alarms"
-    score = evaluation.get(name)
-    needed = math.ceil(policy.nonmembers_per_fpr / (percent / 100) - TINY)
+def hit_rate_gates(evaluation: Evaluation, policy: ReleasePolicy) -> tuple[Gate, ...]:
+    """The attack's hit rates at few false alarms, as far as the holdout supports an estimate.
+
+    Where it does not (`patients_needed`), the permutation test stands in for them.
+    """
     holdout = evaluation.rows.get("holdout", 0)
-    rule = f"Upper end of the 95 % interval of the hit rate at most {share(limit)}"
-    if holdout >= needed:
-        return _attack_gate(
-            score, name=name, title=title, rule=rule, limit=limit, chance=percent / 100
+    return tuple(
+        _attack_gate(
+            evaluation.get(f"membership_tpr_at_{percent}pct"),
+            name=f"membership_tpr_at_{percent}pct",
+            title=f"Membership attack at {percent} % false alarms",
+            rule=f"Upper end of the 95 % interval of the hit rate at most {share(limit)}",
+            limit=limit,
+            chance=float(percent) / 100,
         )
-    rule = (
-        f"{rule}; with fewer than {needed:,} holdout patients, a permutation p of at least "
-        f"{figure(policy.min_p, 2)}"
+        for percent, limit in _hit_rates(policy)
+        if holdout >= patients_needed(percent, policy)
     )
-    found = score_with_interval(score)
-    p = _value(evaluation.get("membership_p"))
-    if score is None or not score.assessed or math.isnan(p):
-        reason = _note(score) or f"{holdout:,} holdout patients are too few and no p was computed."
-        return Gate(name, "privacy", title, rule, found, "not assessed", reason, HOLDOUT)
-    value = f"{found}; p = {figure(p)}"
-    if p >= policy.min_p:
-        reason = f"{holdout:,} holdout patients: too few for a rate, enough for the test."
-        return Gate(name, "privacy", title, rule, value, "pass", reason)
-    if not math.isnan(score.high) and score.high <= limit + TINY:
-        reason = "Training patients stand out, but within the limit."
-        return Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
-    reason = "Training patients stand out more than chance explains."
-    return Gate(name, "privacy", title, rule, value, "fail", reason)
+
+
+def _hit_rates(policy: ReleasePolicy) -> tuple[tuple[str, float], ...]:
+    return (("1", policy.max_tpr_at_1pct), ("0.1", policy.max_tpr_at_01pct))
+
+
+def patients_needed(percent: str, policy: ReleasePolicy) -> int:
+    """Fewest holdout patients for an estimate of the hit rate at a false-alarm rate."""
+    return math.ceil(policy.nonmembers_per_fpr / (float(percent) / 100) - TINY)
 
 
 def permutation_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
-    """Whether training patients stand out at all (permutation test)."""
+    """Whether training patients stand out at all: the exact permutation test of all attacks."""
     score = evaluation.get("membership_p")
     p = _value(score)
     name, title = "membership_p", "Do training patients stand out?"
+    holdout = evaluation.rows.get("holdout", 0)
     rule = f"Permutation p of at least {figure(policy.min_p, 2)}"
+    missing = [q for q, _ in _hit_rates(policy) if holdout < patients_needed(q, policy)]
+    if missing:
+        rule += (
+            f" (and p below {figure(policy.fail_p, 2)} forbids a release, as {holdout:,} holdout "
+            f"patients are too few to estimate hit rates at {' and '.join(missing)} % false alarms)"
+        )
     if math.isnan(p):
         reason = _note(score) or "No permutation test was run."
         return Gate(name, "privacy", title, rule, NONE, "not assessed", reason, HOLDOUT)
@@ -169,22 +171,27 @@ def permutation_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
     if p >= policy.min_p:
         reason = "Chance alone would give a result like this often enough."
         return Gate(name, "privacy", title, rule, value, "pass", reason)
-    reason = "There is evidence that training patients stand out, whatever the size of the effect."
+    reason = "There is evidence that training patients stand out, small or large."
+    if missing and p < policy.fail_p:
+        return Gate(name, "privacy", title, rule, value, "fail", reason)
     return Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
 
 
 def copies_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
     """Exact copies of training rows, beyond those of patients the generator never saw."""
     score = evaluation.get("exact_copies")
+    paired = evaluation.get("exact_copies_excess")
     name, title = "exact_copies", "Exact copies of patients"
     limit = policy.max_copy_excess
     rule = f"Copies of training rows at most {share(limit)} above copies of holdout rows"
     if score is None or not score.assessed or math.isnan(score.baseline):
         reason = _note(score) or "The rate of copies, or the holdout's own rate, is missing."
         return Gate(name, "privacy", title, rule, NONE, "not assessed", reason, HOLDOUT)
-    excess = score.value - score.baseline
+    excess, least = score.value - score.baseline, score.low - score.baseline
+    if paired is not None and paired.assessed:
+        excess, least = paired.value, paired.low
     value = f"{share(score.value)}; holdout {share(score.baseline)}"
-    evident = math.isnan(score.low) or score.low > score.baseline + TINY
+    evident = math.isnan(least) or least > TINY
     if excess <= TINY or (excess <= limit + TINY and not evident):
         reason = "No more copies than of patients that the generator never saw."
         return Gate(name, "privacy", title, rule, value, "pass", reason)
@@ -210,7 +217,8 @@ def safe_harbor_gate(lint: Sequence[Mapping[str, Any]] | None) -> Gate:
     if not found:
         reason = "The lint reads names and types only; it is a check, not a legal finding."
         return Gate(name, "privacy", title, rule, "none open", "pass", reason)
-    classes = ", ".join(shorten(str(row.get("class", "unnamed class")), 40) for row in found)
+    named = (str(row.get("class") or row.get("column") or "free text") for row in found)
+    classes = "; ".join(dict.fromkeys(shorten(name, 44) for name in named))
     control = f"Remove or coarsen the columns of these classes, or justify them: {classes}."
     reason = "These classes count as identifiers unless an expert determines otherwise."
     return Gate(
@@ -297,7 +305,7 @@ def _attack_gate(
         reason = _note(score) or "The attack, or its interval, is missing."
         return Gate(name, "privacy", title, rule, value, "not assessed", reason, HOLDOUT)
     if score.high <= limit + TINY:
-        reason = "Worse attacks than this are excluded with 95 % confidence."
+        reason = "A stronger effect of this attack is excluded with 95 % confidence."
         return Gate(name, "privacy", title, rule, value, "pass", reason)
     if score.low > chance + TINY:
         reason = "The attack works, and a leak above the limit can't be excluded."

@@ -6,6 +6,7 @@ The file needs no network and no JavaScript, and its content security policy for
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pegai._version import __version__
-from pegai.report import views
+from pegai.errors import DataError
+from pegai.report import tables, views
 from pegai.report.content import Content
 from pegai.report.glossary import GLOSSARY
 from pegai.report.numbers import share
@@ -36,6 +38,7 @@ def render_html(content: Content) -> str:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_unbroken,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -65,18 +68,31 @@ def write_report(content: Content, folder: str | Path) -> tuple[Path, Path]:
         The paths of the page and of its JSON twin.
 
     Raises:
-        DataError: A file can't be written.
+        DataError: The folder can't be made, or a file can't be written.
     """
     from pegai.data.atomic import atomic_write_text
 
     # Both are rendered before either is written: an error leaves the old pair.
     page, twin = render_html(content), render_json(content)
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the folder {target} can't be made ({error.strerror})",
+            hint="Name another folder for the report.",
+        ) from None
     html_path, json_path = target / HTML_NAME, target / JSON_NAME
     atomic_write_text(html_path, page)
     atomic_write_text(json_path, twin)
     return html_path, json_path
+
+
+def _unbroken(value: Any) -> Any:
+    """Keeps `95 %` and `ε = 1` on one line; markup is left as it is."""
+    if type(value) is not str:
+        return value
+    return value.replace("\x00", "").replace(" %", "\u00a0%").replace("ε = ", "ε\u00a0=\u00a0")
 
 
 def _context(content: Content) -> dict[str, Any]:
@@ -85,14 +101,17 @@ def _context(content: Content) -> dict[str, Any]:
         "content": content,
         "subject": subject,
         "verdict": content.verdict,
+        "rows": {k: evaluation.rows.get(k, 0) for k in ("train", "holdout", "synthetic")},
         "version": __version__,
+        "created": views.when(content.created),
+        "attack_facts": views.attack_facts(evaluation),
         "tiles": views.key_figures(subject),
         "gates": views.gate_grid(content.verdict),
         "candidates": views.candidate_grid(content),
         "bounds": _bounds(content),
         "tradeoff": plot_tradeoff(_points(content)),
         "plots": _plots(content),
-        "scores": views.score_grids(evaluation),
+        "scores": tables.score_grids(evaluation),
         "details": _details(content),
         "guarantee_json": views.guarantee_json(subject),
         "glossary": GLOSSARY,
@@ -106,20 +125,22 @@ def _plots(content: Content) -> dict[str, Any]:
     marginals = data.get("marginals") or ()
     correlation, scatter = data.get("correlation"), data.get("scatter")
     confusion, roc = data.get("confusion"), data.get("roc")
+    attack = content.subject.evaluation.get("membership_auc")
     drawn = plot_marginals(marginals) if marginals else Marginals((), (), 0)
     pairs = plot_correlations(correlation) if correlation else Correlations((), (), 0)
     return {
         "marginals": drawn,
-        "marginal_grid": views.marginal_grid(drawn.distances),
+        "marginal_grid": tables.marginal_grid(drawn.distances),
         "correlations": pairs,
-        "pair_grid": views.pair_grid(pairs.worst),
+        "pair_grid": tables.pair_grid(pairs.worst),
         "scatter": plot_scatter(scatter) if scatter else (),
         "classifiers": plot_classifiers(tstr) if tstr else (),
-        "tstr_grid": views.tstr_grid(tstr) if tstr else None,
+        "tstr_grid": tables.tstr_grid(tstr) if tstr else None,
         "confusion": plot_confusion(confusion) if confusion else (),
         "confusion_of": _classifier_title(tstr, confusion) if confusion else "",
-        "class_grid": views.class_grid(report) if report else None,
-        "roc": plot_roc(roc) if roc else (),
+        "class_grid": tables.class_grid(report) if report else None,
+        "roc": plot_roc(roc, math.nan if attack is None else attack.value) if roc else (),
+        "roc_of": str(roc.get("title") or "") if roc else "",
     }
 
 
@@ -136,21 +157,21 @@ def _details(content: Content) -> dict[str, Any]:
     rows = content.subject.evaluation.rows
     seeds = {**content.seeds, "evaluation": list(content.subject.evaluation.seeds)}
     return {
-        "deidentification": views.rows_grid(removed, "What was done to which column")
+        "deidentification": tables.rows_grid(removed, "What was done to which column")
         if removed
         else None,
-        "lint": views.rows_grid(lint, "HIPAA Safe Harbor classes") if lint else None,
-        "anonymity": views.anonymity_grid(content.anonymity_before, content.anonymity_after)
+        "lint": tables.rows_grid(lint, "HIPAA Safe Harbor classes") if lint else None,
+        "anonymity": tables.anonymity_grid(content.anonymity_before, content.anonymity_after)
         if content.anonymity_before or content.anonymity_after
         else None,
-        "ledger": views.rows_grid(content.ledger, "Charges to the privacy budget")
+        "ledger": tables.rows_grid(content.ledger, "Charges to the privacy budget")
         if content.ledger
         else None,
-        "split": views.facts_grid({**content.split, "rows": rows}, "Split"),
-        "settings": views.facts_grid(settings, "Settings of the generator") if settings else None,
-        "versions": views.facts_grid(content.versions, "Versions", "Version"),
-        "seeds": views.facts_grid(seeds, "Seeds", "Seed"),
-        "machine": views.facts_grid(content.machine, "Machine"),
+        "split": tables.facts_grid({**content.split, "rows": rows}, "Split"),
+        "settings": tables.facts_grid(settings, "Settings of the generator") if settings else None,
+        "versions": tables.facts_grid(content.versions, "Versions", head="Version", raw=True),
+        "seeds": tables.facts_grid(seeds, "Seeds", head="Seed"),
+        "machine": tables.facts_grid(content.machine, "Machine"),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pegai.evaluate.scores import Score
 
 NONE = "not assessed"
+NBSP = "\u00a0"
 
 SHARES = ("membership_tpr", "exact_copies")
 """Scores whose name begins so are shown in per cent."""
@@ -79,13 +80,13 @@ def duration(seconds: float) -> str:
     if math.isnan(seconds):
         return "not recorded"
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{NBSP}s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}{NBSP}s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60}{NBSP}min {whole % 60}{NBSP}s"
+    return f"{whole // 3600}{NBSP}h {whole % 3600 // 60}{NBSP}min"
 
 
 def shorten(text: str, length: int = 24) -> str:

@@ -21,8 +21,9 @@ class ReleasePolicy:
         max_tpr_at_1pct: Limit for the upper end of the attack's hit rate at 1 % false alarms.
         max_tpr_at_01pct: The same at 0.1 % false alarms.
         nonmembers_per_fpr: A hit rate at false-alarm rate a is an estimate only with this / a
-            holdout patients; with fewer, the permutation test decides.
+            holdout patients; with fewer, the permutation test stands in.
         min_p: Permutation p below this is evidence that training patients stand out.
+        fail_p: Where the permutation test stands in, p below this forbids a release.
         max_copy_excess: Exact copies of training rows beyond the holdout's own rate, as a share.
         flag_detection_auc: Above this, synthetic patients are told apart so easily that it is said.
         max_tstr_drop: Largest drop of a model's AUC when it is trained on synthetic data.
@@ -39,6 +40,7 @@ class ReleasePolicy:
     max_copy_excess: float = 0.001
     nonmembers_per_fpr: float = 10.0
     min_p: float = 0.05
+    fail_p: float = 0.01
     flag_detection_auc: float = 0.80
     min_repeats: int = 5
 

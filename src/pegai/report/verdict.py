@@ -67,8 +67,7 @@ def decide(
     checks = (
         *g.guarantee_gates(evaluation, guarantee, policy=policy),
         g.membership_auc_gate(evaluation, policy),
-        g.hit_rate_gate(evaluation, policy, percent=1.0),
-        g.hit_rate_gate(evaluation, policy, percent=0.1),
+        *g.hit_rate_gates(evaluation, policy),
         g.permutation_gate(evaluation, policy),
         g.copies_gate(evaluation, policy),
         g.safe_harbor_gate(lint),

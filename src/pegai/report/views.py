@@ -1,79 +1,35 @@
-"""From content to what the page's templates show: tables of text, cards and plots.
+"""From content to what the page's templates show: the banner, its checks, the candidates.
 
 A template makes no decision: it gets titles, cells and pictures in the order they are shown.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pegai.evaluate.scores import Evaluation, Score
-from pegai.report.content import Candidate, Content, Row, plain
+from pegai.report.content import Candidate, Content, plain
 from pegai.report.numbers import (
     NONE,
-    cell,
     duration,
     figure,
-    interval,
     is_share,
     score_interval,
     score_text,
+    score_with_interval,
     share,
     significant,
 )
+from pegai.report.tables import Grid, Text
 from pegai.report.verdict import Verdict
 
-BETTER = {"higher": "higher", "lower": "lower", "half": "near 0.5"}
-GROUPS = (("privacy", "Privacy"), ("fidelity", "Fidelity"), ("utility", "Utility"))
-HEADINGS = {
-    "k": "k: smallest group",
-    "k_anonymity": "k: smallest group",
-    "l": "l: fewest sensitive values",
-    "l_distinct": "l, distinct",
-    "distinct_l": "l, distinct",
-    "l_entropy": "l, entropy",
-    "entropy_l": "l, entropy",
-    "t": "t: largest distance",
-    "t_closeness": "t: largest distance",
-    "cells": "Cells changed",
-    "class": "Class",
-}
-
-
-@dataclass(frozen=True)
-class Text:
-    """One cell: its text, a second line, and how it is shown.
-
-    Attributes:
-        main: The text.
-        below: A smaller second line.
-        kind: `number`, `status-...` or nothing; a CSS class.
-    """
-
-    main: str
-    below: str = ""
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table: caption, column heads, and rows whose first cell heads the row.
-
-    Attributes:
-        caption: What the table is.
-        heads: Column heads.
-        rows: Cells; each row as long as `heads`.
-        marked: Index of a row to emphasise; -1 for none.
-    """
-
-    caption: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[Text, ...], ...]
-    marked: int = -1
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,7 +70,19 @@ def _below(score: Score | None, reference: str) -> str:
     if score is None or not score.assessed:
         return "no evidence, not a pass"
     between = score_interval(score)
-    return f"{between}; {reference}" if between else f"no interval; {reference}"
+    return f"{between}\n{reference}" if between else f"no interval\n{reference}"
+
+
+def attack_facts(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
+    """The figures of the attack, beside its curve."""
+    names = (
+        ("AUC", "membership_auc"),
+        ("Hits at 1 % false alarms", "membership_tpr_at_1pct"),
+        ("Hits at 0.1 % false alarms", "membership_tpr_at_0.1pct"),
+        ("Permutation p", "membership_p"),
+        ("Exact copies", "exact_copies"),
+    )
+    return tuple((title, score_with_interval(evaluation.get(name))) for title, name in names)
 
 
 def gate_grid(verdict: Verdict) -> Grid:
@@ -134,7 +102,7 @@ def candidate_grid(content: Content) -> Grid:
     """The candidates side by side."""
     heads = (
         "Candidate", "ε", "Usefulness (TSTR AUC)", "Told apart (C2ST)", "Pair trends",
-        "Attack AUC", "Exact copies", "Fit", "Policy",
+        "Attack AUC", "Exact copies", "Policy",
     )  # fmt: skip
     rows = tuple(
         _candidate_row(candidate, verdict)
@@ -147,20 +115,24 @@ def _candidate_row(candidate: Candidate, verdict: Verdict) -> tuple[Text, ...]:
     evaluation = candidate.evaluation
     guarantee = candidate.guarantee
     formal = guarantee is not None and not guarantee.audit_only
+    slug = verdict.decision.replace(" ", "-").lower()
+    about = (
+        [candidate.method]
+        if math.isnan(candidate.seconds)
+        else [f"{candidate.method}, {duration(candidate.seconds)}"]
+    )
+    about += ["for release"] if candidate.released else []
     epsilon = significant(candidate.epsilon) if formal else "none"
     delta = f"δ = {significant(guarantee.delta)}" if guarantee and formal else "no formal guarantee"
     return (
-        Text(candidate.title, f"{candidate.method}{', for release' if candidate.released else ''}"),
+        Text(candidate.title, "\n".join(about)),
         Text(epsilon, delta, "number"),
         _against(evaluation.get("tstr_auc"), "real"),
         _against(evaluation.get("detection_auc"), "real"),
         _against(evaluation.get("pair_trends"), "real"),
         _against(evaluation.get("membership_auc"), ""),
         _against(evaluation.get("exact_copies"), "holdout"),
-        Text(duration(candidate.seconds), kind="number"),
-        Text(
-            verdict.decision.lower(), kind=f"decision-{verdict.decision.replace(' ', '-').lower()}"
-        ),
+        Text(verdict.decision.lower(), kind=f"decision-{slug}"),
     )
 
 
@@ -171,142 +143,18 @@ def _against(score: Score | None, word: str) -> Text:
     if word and not math.isnan(score.baseline):
         show = share if is_share(score.name) else figure
         reference = f"{word} {show(score.baseline)}"
-        below = f"{below}; {reference}" if below else reference
+        below = f"{below}\n{reference}" if below else reference
     return Text(score_text(score), below, "number")
 
 
-def score_grids(evaluation: Evaluation) -> tuple[Grid, ...]:
-    """All scores, one table a group."""
-    heads = ("Score", "Value", "95 % interval", "With real data", "Better", "n", "Note")
-    return tuple(
-        Grid(title, heads, tuple(_score_row(s) for s in evaluation.group(group)))  # type: ignore[arg-type]
-        for group, title in GROUPS
-        if evaluation.group(group)  # type: ignore[arg-type]
-    )
-
-
-def _score_row(score: Score) -> tuple[Text, ...]:
-    show = share if is_share(score.name) else figure
-    baseline = "–" if math.isnan(score.baseline) else show(score.baseline)
-    return (
-        Text(score.title, score.name),
-        Text(score_text(score), kind="number" if score.assessed else "number missing"),
-        Text(score_interval(score) or "–", kind="number"),
-        Text(baseline, kind="number"),
-        Text(BETTER.get(score.better, score.better)),
-        Text(str(score.n), kind="number"),
-        Text(score.note or "–"),
-    )
-
-
-def tstr_grid(rows: Sequence[Mapping[str, Any]]) -> Grid:
-    """Every classifier and metric: synthetic, interval, real."""
-    from pegai.report.plots.utility import METRIC_TITLES, number
-
-    metrics = list(dict.fromkeys(m for row in rows for m in row["metrics"]))
-    body = []
-    for row in rows:
-        cells = [Text(str(row.get("title") or row["classifier"]))]
-        for metric in metrics:
-            found = {k: number(v) for k, v in row["metrics"].get(metric, {}).items()}
-            between = interval(found.get("low", math.nan), found.get("high", math.nan))
-            real = f"real {figure(found.get('real'))}"
-            cells.append(
-                Text(figure(found.get("synthetic")), f"{between}; {real}" if between else real,
-                     "number")
-            )  # fmt: skip
-        body.append(tuple(cells))
-    heads = ("Classifier", *(METRIC_TITLES.get(m, m) for m in metrics))
-    return Grid("Trained on synthetic, tested on real patients", heads, tuple(body))
-
-
-def class_grid(report: Mapping[str, Any]) -> Grid:
-    """The classification report: synthetic with real below, one row a class."""
-    real = {str(row["label"]): row for row in report.get("real", ())}
-    synthetic = {str(row["label"]): row for row in report.get("synthetic", ())}
-    labels = list(dict.fromkeys((*real, *synthetic)))
-    fields = (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
-    rows = []
-    for label in labels:
-        ours, theirs = synthetic.get(label, {}), real.get(label, {})
-        cells = [
-            Text(figure(ours.get(key)), f"real {figure(theirs.get(key))}", "number")
-            for key, _ in fields
-        ]
-        support = ours.get("support", theirs.get("support"))
-        rows.append((Text(label), *cells, Text(cell(support), kind="number")))
-    heads = ("Class", *(title for _, title in fields), "Patients")
-    return Grid("Classification report on holdout patients", heads, tuple(rows))
-
-
-def pair_grid(pairs: Iterable[tuple[str, str, float, float]]) -> Grid:
-    """The pairs of columns whose correlation differs most."""
-    rows = tuple(
-        (Text(f"{a} × {b}"), *(Text(figure(v, 2), kind="number") for v in (r, s, s - r)))
-        for a, b, r, s in pairs
-    )
-    return Grid("Pairs that differ most", ("Pair", "Real", "Synthetic", "Difference"), rows)
-
-
-def marginal_grid(distances: Iterable[tuple[str, float]]) -> Grid:
-    """The columns whose distribution differs most, first."""
-    rows = tuple((Text(name), Text(share(d), kind="number")) for name, d in distances)
-    return Grid("Columns, most different first", ("Column", "Rows in the wrong place"), rows)
-
-
-def rows_grid(rows: Sequence[Row], caption: str) -> Grid:
-    """Any list of dicts as a table; the columns are the keys in order of appearance."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    body = tuple(
-        tuple(
-            Text(cell(plain(row.get(key))), kind="number" if _is_number(row.get(key)) else "")
-            for key in keys
-        )
-        for row in rows
-    )
-    return Grid(caption, tuple(heading(key) for key in keys), body)
-
-
-def facts_grid(facts: Mapping[str, Any], caption: str, head: str = "Value") -> Grid:
-    """A mapping as a table of two columns; nested mappings are flattened."""
-    rows = tuple((Text(heading(key)), Text(cell(value))) for key, value in _flat(facts))
-    return Grid(caption, ("", head), rows)
-
-
-def anonymity_grid(before: Mapping[str, Any], after: Mapping[str, Any]) -> Grid:
-    """k, l and t of the source before and after de-identification."""
-    first, second = dict(_flat(before)), dict(_flat(after))
-    rows = tuple(
-        (
-            Text(heading(key)),
-            Text(cell(first.get(key)), kind="number"),
-            Text(cell(second.get(key)), kind="number"),
-        )
-        for key in dict.fromkeys((*first, *second))
-    )
-    return Grid("Quasi-identifiers of the source table", ("", "Before", "After"), rows)
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in plain(facts).items():
-        if isinstance(value, dict) and value:
-            found += _flat(value, f"{prefix}{key} / ")
-        else:
-            found.append((f"{prefix}{key}", value))
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def heading(key: str) -> str:
-    """A key as a heading: `learning_rate` becomes `Learning rate`."""
-    if key in HEADINGS:
-        return HEADINGS[key]
-    words = str(key).replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
+def when(moment: str) -> str:
+    """An ISO 8601 moment for people; any other text as it is."""
+    try:
+        read = dt.datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    zone = read.tzname() or ""
+    return f"{read.day} {MONTHS[read.month - 1]} {read:%Y, %H:%M} {zone}".strip()
 
 
 def guarantee_json(candidate: Candidate) -> str:

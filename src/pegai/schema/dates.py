@@ -55,51 +55,43 @@ def find_dates(present: pl.Series) -> Dates | None:
     if not parse_iso_datetimes(texts.head(_PROBE)).null_count():
         iso = parse_iso_datetimes(texts)
         return None if iso.null_count() else Dates(_as_dates(iso))
-    for pattern in (*_OTHER, *_COMPACT):
-        found = _fit(texts, pattern) or _fit_timed(texts, pattern)
+    timed = texts.str.contains(":", literal=True)
+    if timed.any() and not timed.all():
+        return None
+    fit = _fit_timed if timed.any() else _fit
+    for pattern in (*_OTHER, *(() if timed.any() else _COMPACT)):
+        found = fit(texts, pattern)
         if found:
             return found
     for first, second in zip(_DAY_FIRST, _MONTH_FIRST, strict=True):
-        found = _either(texts, first, second)
-        if found:
-            return found
+        by_day, by_month = fit(texts, first), fit(texts, second)
+        if by_day and by_month:
+            return _undecided(by_day, by_month)
+        if by_day or by_month:
+            return by_day or by_month
     return None
 
 
-def _either(texts: pl.Series, first: str, second: str) -> Dates | None:
-    by_day = _fit(texts, first) or _fit_timed(texts, first)
-    by_month = _fit(texts, second) or _fit_timed(texts, second)
-    if by_day and by_month:
-        kind = "date" if by_day.pattern == first else "datetime"
-        text = _AMBIGUOUS.format(kind=kind, first=by_day.pattern, second=by_month.pattern)
-        return Dates(None, description=text)
-    return by_day or by_month
+def _undecided(by_day: Dates, by_month: Dates) -> Dates:
+    kind = "datetime" if "%M" in (by_day.pattern or "") else "date"
+    text = _AMBIGUOUS.format(kind=kind, first=by_day.pattern, second=by_month.pattern)
+    return Dates(None, description=text)
 
 
 def _fit(texts: pl.Series, pattern: str) -> Dates | None:
-    if "%H" in pattern:
-        return _fit_moments(texts, pattern)
-    if not _fits(parse_dates(texts.head(_PROBE), pattern)):
+    parse = parse_datetimes if "%H" in pattern or "%I" in pattern else parse_dates
+    if not _fits(parse(texts.head(_PROBE), pattern)):
         return None
-    dates = parse_dates(texts, pattern)
-    return Dates(dates, pattern) if _fits(dates) else None
+    values = parse(texts, pattern)
+    return Dates(values, pattern) if _fits(values) else None
 
 
 def _fit_timed(texts: pl.Series, pattern: str) -> Dates | None:
-    if pattern in _COMPACT:
-        return None
     for between, time in product((" ", "T"), _TIMES):
-        found = _fit_moments(texts, f"{pattern}{between}{time}")
+        found = _fit(texts, f"{pattern}{between}{time}")
         if found:
             return found
     return None
-
-
-def _fit_moments(texts: pl.Series, pattern: str) -> Dates | None:
-    if not _fits(parse_datetimes(texts.head(_PROBE), pattern)):
-        return None
-    moments = parse_datetimes(texts, pattern)
-    return Dates(moments, pattern) if _fits(moments) else None
 
 
 def _fits(moments: pl.Series) -> bool:

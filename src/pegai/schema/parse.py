@@ -85,21 +85,30 @@ def read_column(
     if isinstance(cells.dtype, (pl.Null, pl.Categorical, pl.Enum)):
         cells = cells.cast(pl.String)
     numeric = column.type in ("integer", "number")
-    cells = blank_missing(cells, markers, exact=column.kind == "text", numeric=numeric)
+    kept = column.type == "string"  # a category may begin with a blank
+    cells = blank_missing(
+        cells, markers, exact=column.kind == "text", keep_blanks=kept, numeric=numeric
+    )
     values = _READERS[column.type](cells, column, mark).alias(column.name)
     unreadable = (values.is_null() & cells.is_not_null()).alias(column.name)
     return Reading(values, unreadable)
 
 
 def blank_missing(
-    cells: pl.Series, markers: Sequence[str], *, exact: bool = False, numeric: bool = False
+    cells: pl.Series,
+    markers: Sequence[str],
+    *,
+    exact: bool = False,
+    keep_blanks: bool = False,
+    numeric: bool = False,
 ) -> pl.Series:
-    """Null out what means missing.
+    """Null out what means missing, and strip the blanks around text.
 
     Args:
         cells: Text, or typed cells, of which those equal to a numeric marker are missing.
         markers: Texts that mean missing; an empty text always does.
-        exact: Leave the blanks at both ends of a text, and compare with them.
+        exact: Compare a text with the blanks at its ends, so that a blank is a value.
+        keep_blanks: Leave the blanks of what is not missing.
         numeric: The text holds numbers: `-9.0` is the marker `-9`, and NaN is missing.
     """
     codes = _codes(markers)
@@ -113,7 +122,7 @@ def blank_missing(
     absent = texts.is_in(sorted({"", *markers, *(_NAN_TEXTS if numeric else ())}))
     if numeric and codes:
         absent = absent | texts.cast(pl.Float64, strict=False).is_in(codes)
-    return texts.set(absent.fill_null(False), None)
+    return (cells if keep_blanks else texts).set(absent.fill_null(False), None)
 
 
 def decimal_mark(texts: pl.Series) -> Mark:
@@ -217,10 +226,13 @@ def _read_string(cells: pl.Series, column: Column, mark: Mark | None) -> pl.Seri
     levels = column.levels
     if not levels or not column.is_discrete:
         return cells
+    stripped = cells.str.strip_chars()
     # `1.0` stands for the category `1` where a float frame has been through a CSV.
-    shorter = cells.str.replace(r"^([+-]?\d+)\.0+$", "$1")
-    swap = ~cells.is_in(levels) & shorter.is_in(levels)
-    return shorter.zip_with(swap.fill_null(False), cells)
+    shorter = stripped.str.replace(r"^([+-]?\d+)\.0+$", "$1")
+    for other in (stripped, shorter):
+        swap = ~cells.is_in(levels) & other.is_in(levels)
+        cells = other.zip_with(swap.fill_null(False), cells)
+    return cells
 
 
 _READERS = {

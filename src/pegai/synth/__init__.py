@@ -1,1 +1,1 @@
-"""."""
+"""Generators: one file a method, all under one contract."""

@@ -236,23 +236,20 @@ def _linked(
     columns: dict[str, Profile], found: dict[str, Detection], schema: Schema | None
 ) -> list[Detection]:
     """Columns that repeat the codes of an identifier column, such as the mother's number."""
-    linked: list[Detection] = []
+    linked: dict[str, Detection] = {}
     for source, detection in found.items():
         if detection.identifier_class in (_C.DATE, _C.GEOGRAPHY, _C.NAME):
             continue
         codes = columns[source].values
-        codes = codes.filter(codes.str.len_chars() >= 6)
-        codes = codes.filter(codes.str.contains(r"\d"))
-        if codes.is_empty():
-            continue
+        codes = codes.filter((codes.str.len_chars() >= 6) & codes.str.contains(r"\d"))
         for name, column in columns.items():
             declared = _declared(schema, name)
             listed = declared is not None and declared.is_discrete
-            if name in found or listed or any(d.column == name for d in linked):
+            if name in found or name in linked or listed or codes.is_empty() or not column.distinct:
                 continue
-            share = column.share(column.values.is_in(codes.to_list())) if column.distinct else 0.0
+            share = column.share(column.values.is_in(codes.implode()))
             if share >= 0.5:
                 rows = round(share * column.present)
                 kind = detection.identifier_class
-                linked.append(Detection(name, kind, ("linked",), share, rows))
-    return linked
+                linked[name] = Detection(name, kind, ("linked",), share, rows)
+    return list(linked.values())

@@ -26,7 +26,8 @@ PHRASES: dict[IdentifierClass, str] = {
     _C.DEVICE: (
         "device id, device serial, device identifier, device number, serial number, serial no, "
         "serial nr, serialno, udi, imei, mac address, mac addr, implant serial, pacemaker serial, "
-        "pacemaker id, pump serial, implant id, seriennummer, geraetenummer, gerate nr, geraete id, "
+        "pacemaker id, pump serial, implant id, seriennummer, geraetenummer, gerate nr, "
+        "geraete id, "
         "numero de serie, numero di serie, serienummer, apparaatnummer, matricola dispositivo"
     ),
     _C.URL: (
@@ -74,12 +75,14 @@ PHRASES: dict[IdentifierClass, str] = {
     ),
     _C.NATIONAL_ID: (
         "ssn, social security, social security number, social insurance, social insurance number, "
-        "national id, national identifier, national number, nhs number, nhs no, nhs num, nhsnumber, "
+        "national id, national identifier, national number, nhs number, nhs no, nhs num, "
+        "nhsnumber, "
         "chi number, national insurance, nino, tax id, tax number, taxpayer, aadhaar, pesel, ahv, "
         "ahv nummer, svnr, sozialversicherungsnummer, sozialversicherungs nr, sv nummer, "
         "steuer id, steueridentifikationsnummer, steuernummer, personalausweis, ausweisnummer, "
         "numero de securite sociale, numero securite sociale, securite sociale, numero insee, "
-        "seguridad social, numero de seguridad social, documento de identidad, dni, codice fiscale, "
+        "seguridad social, numero de seguridad social, documento de identidad, dni, "
+        "codice fiscale, "
         "codicefiscale, bsn, burgerservicenummer, rijksregisternummer, cpf, "
         "cartao de cidadao, cartao cidadao, personnummer, fodselsnummer, cpr number, cpr nummer, "
         "henkilotunnus, id card, identity card, identity number, personal number, personal id"
@@ -90,7 +93,8 @@ PHRASES: dict[IdentifierClass, str] = {
         "patient id, patient no, patient nr, patient number, patient num, patient identifier, "
         "patient code, patient key, pat id, pat no, pat nr, patid, person id, subject id, "
         "subject no, participant id, participant no, client id, case id, case number, case no, "
-        "hospital number, hospital no, hospital id number, admission id, admission number, hadm id, "
+        "hospital number, hospital no, hospital id number, admission id, admission number, "
+        "hadm id, "
         "icustay id, stay id, encounter id, encounter number, visit id, visit number, episode id, "
         "patientenid, patienten id, patientennummer, patienten nr, fallnummer, fall nr, fall id, "
         "aktenzeichen, aktennummer, pseudonym, numero de dossier, numero dossier, "
@@ -103,7 +107,8 @@ PHRASES: dict[IdentifierClass, str] = {
         "phone, phone number, telephone, phone no, mobile number, mobile no, mobile phone, "
         "cell phone, "
         "cellphone, tel, tel no, tel nr, contact number, contact no, emergency contact number, "
-        "pager, telefon, telefonnummer, telefonnr, handynummer, handy nr, mobilnummer, mobiltelefon, "
+        "pager, telefon, telefonnummer, telefonnr, handynummer, handy nr, mobilnummer, "
+        "mobiltelefon, "
         "rufnummer, telephone portable, numero de telephone, gsm, telefono, telefono movil, "
         "movil, cellulare, telefoon, telefoonnummer, mobiel, telefone, telemovel, celular"
     ),

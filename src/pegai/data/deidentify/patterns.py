@@ -46,15 +46,14 @@ class Pattern:
 
 _DAY = r"(0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(0?[1-9]|1[0-2])"
-_LIKE_A_DATE = (
-    rf"^({_DAY}[./ -]{_MONTH}|{_MONTH}[./ -]{_DAY})[./ -](\d{{4}}|\d{{2}})\b|^\d{{4}}[-./]"
-)
+_LIKE_A_DATE = rf"^({_DAY}[./ -]{_MONTH}|{_MONTH}[./ -]{_DAY})[./ -](\d{{4}}|\d{{2}})([T ]\d\d?:.*)?$|^\d{{4}}[-./]"
 _LIKE_NDC = r"^\d{4,5}-\d{3,4}-\d{1,2}$"
 _OCTET = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
+_MBI = "[AC-HJKMNP-RT-Y]"
 _STREETS = (
     "street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct|place|pl|way|terrace|"
     "square|sq|circle|cir|trail|trl|parkway|pkwy|highway|hwy|route|crescent|close|mews|gate|ridge|"
-    "crossing|spur|plaza|points?|turnpike|suite|apt|unit"
+    "crossing|spur|plaza|points?|turnpike|suite|apt"
 )
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -83,7 +82,13 @@ PATTERNS: tuple[Pattern, ...] = (
         r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
         is_sharp=True,
     ),
-    Pattern("DICOM UID", _C.UNIQUE_CODE, r"^[0-2](\.(0|[1-9]\d*)){5,}$", is_sharp=True),
+    Pattern(
+        "DICOM UID",
+        _C.UNIQUE_CODE,
+        r"^[0-2](\.(0|[1-9]\d*)){5,}$",
+        unless=r"^1\.2\.840\.10008\.",  # the standard's own, such as storage classes
+        is_sharp=True,
+    ),
     Pattern(
         "US social security number",
         _C.NATIONAL_ID,
@@ -101,8 +106,10 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "telephone number",
         _C.PHONE,
-        r"^(\+\d[\d\s().\-/]{6,20}\d|\(\d{2,5}\)[\d\s.\-/]{5,14}\d|0\d{1,5}[\s./-][\d\s./-]{4,14}\d|"
-        r"(0{0,2}1[-.\s]?)?\d{3}[-.\s]\d{3}[-.\s]\d{4}|(0{0,2}1[-.\s]?)?\(\d{3}\)\s?\d{3}[-.\s]\d{4}|"
+        r"^(\+\d[\d\s().\-/]{6,20}\d|\(\d{2,5}\)[\d\s.\-/]{5,14}\d|"
+        r"0\d{1,5}[\s./-][\d\s./-]{4,14}\d|"
+        r"(0{0,2}1[-.\s]?)?\d{3}[-.\s]\d{3}[-.\s]\d{4}|"
+        r"(0{0,2}1[-.\s]?)?\(\d{3}\)\s?\d{3}[-.\s]\d{4}|"
         r"(\(0\d{2,5}\)|0\d{2,5})\s?\d{3,10}[\s-]?\d{0,6})(\s?(x|ext\.?)\s?\d{1,6})?$",
         unless=rf"{_LIKE_A_DATE}|{_LIKE_NDC}|^\d+\.\d+$|^\d+$",
         min_share=0.6,
@@ -111,17 +118,27 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "postcode",
         _C.GEOGRAPHY,
-        r"^([A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d|\d{4} [A-Z]{2}|\d{5}-\d{3}|\d{4}-\d{3})$",
+        r"^([A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d|\d{4} [A-Z]{2}|"
+        r"\d{5}-\d{3}|\d{4}-\d{3})$",
+        unless=r" (MG|ML|IU|KG|CM|MM|DL|UI|IE|MC)$",
     ),
     Pattern(
         "street address",
         _C.GEOGRAPHY,
-        rf"(?i)^\d{{1,6}}[a-z]?,? .*\b({_STREETS})\b\.?|^p\.?\s?o\.? box \d+|^(psc|unit|uss) .*\b[af]po\b|"
-        r"(straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|straat|laan|plein) ?\d{1,4} ?[a-z]?\b|"
+        rf"(?i)^\d{{1,6}}[a-z]?,? .*\b({_STREETS})\b\.?|^p\.?\s?o\.? box \d+|"
+        r"^(psc|unit|uss) .*\b[af]po\b|"
+        r"(straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|straat|laan|plein)"
+        r" ?\d{1,4} ?[a-z]?\b|"
         r"^\d{0,4},? ?(rue|avenue|boulevard|chemin|impasse|allée|place|quai) \w|"
-        r"^(calle|avenida|plaza|paseo|camino|via|viale|corso|piazza|vicolo|rua|travessa|praça|largo)"
+        r"^(calle|avenida|plaza|paseo|camino|via|viale|corso|piazza|vicolo|rua|travessa|praça)"
         r" .*\d",
         min_share=0.6,
+    ),
+    Pattern(
+        "house number and street",
+        _C.GEOGRAPHY,
+        r"^\d{2,6}[a-z]? ([A-Z][A-Za-z'.-]+ ){1,4}[A-Z][a-z]+( (Apt|Suite|Unit|#)\.? ?\w+)?$",
+        min_share=0.9,
     ),
     Pattern(
         "coordinates",
@@ -131,7 +148,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "US Medicare number",
         _C.HEALTH_PLAN,
-        r"^[1-9][AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y][0-9AC-HJKMNP-RT-Y]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}$",
+        rf"^[1-9]{_MBI}[0-9{_MBI[1:-1]}]\d-?{_MBI}[0-9{_MBI[1:-1]}]\d-?{_MBI}{{2}}\d{{2}}$",
     ),
     Pattern(
         "vehicle identification number",

@@ -145,6 +145,14 @@ def is_missing(text: pl.Series, extra: tuple[str, ...] = ()) -> pl.Series:
 def profile(series: pl.Series, missing: tuple[str, ...] = ()) -> Profile:
     """The profile of a column; `missing` lists further texts that stand for "missing"."""
     text = as_text(series).str.strip_chars()
-    present = text.filter(~is_missing(text, missing)).alias("value")
+    present = _without_point(text.filter(~is_missing(text, missing))).alias("value")
     counted = present.value_counts(name="rows").sort("value")
     return Profile(series.name, series.len(), counted["value"], counted["rows"].cast(pl.Int64))
+
+
+def _without_point(values: pl.Series) -> pl.Series:
+    """Whole numbers as such, where a missing cell made a spreadsheet write `17.0` for 17."""
+    whole = values.str.contains(r"^\d+\.0$")
+    if not whole.any() or not (whole | values.str.contains(r"^\d+$")).all():
+        return values
+    return values.str.strip_suffix(".0")

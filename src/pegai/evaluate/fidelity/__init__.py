@@ -1,1 +1,1 @@
-"""."""
+"""How alike synthetic and real patients are."""

@@ -33,10 +33,12 @@ class Detection:
     Attributes:
         placements: For each holdout row, the share of synthetic rows of its fold that look more
             synthetic than it (ties one half), averaged over repeats; NaN where it was not used.
+        synthetic_error: Standard error of the area from the sampling of synthetic rows.
         note: Why there is no figure; empty otherwise.
     """
 
     placements: np.ndarray
+    synthetic_error: float = 0.0
     note: str = ""
 
     @property
@@ -66,19 +68,24 @@ def detection(holdout: Encoded, synthetic: Encoded, streams: Streams) -> Detecti
     size = min(len(holdout), len(synthetic), MAX_ROWS)
     empty = np.full(len(holdout), np.nan)
     if size < MIN_ROWS:
-        return Detection(empty, f"not assessed: {size} rows a side, {MIN_ROWS} are needed")
+        return Detection(empty, note=f"not assessed: {size} rows a side, {MIN_ROWS} are needed")
     total, count = np.zeros(len(holdout)), np.zeros(len(holdout))
+    variances = []
     for repeat in range(_repeats(size)):
         rng = streams.child("detection").get("split", repeat)
         real_rows = _choose(rng, len(holdout), size)
         fake_rows = _choose(rng, len(synthetic), size)
         found = _one_pass(holdout.take(real_rows), synthetic.take(fake_rows), rng)
         if found is None:
-            return Detection(empty, "not assessed: too few distinct rows for cross-validation")
-        known = ~np.isnan(found)
-        total[real_rows[known]] += found[known]
+            note = "not assessed: too few distinct rows for cross-validation"
+            return Detection(empty, note=note)
+        real, fake = found
+        known = ~np.isnan(real)
+        total[real_rows[known]] += real[known]
         count[real_rows[known]] += 1
-    return Detection(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+        variances.append(np.nanvar(fake) / max(1, int((~np.isnan(fake)).sum())))
+    placements = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return Detection(placements, float(np.sqrt(np.mean(variances))))
 
 
 def _repeats(size: int) -> int:
@@ -92,13 +99,13 @@ def _choose(rng: np.random.Generator, available: int, size: int) -> np.ndarray:
 
 def _one_pass(
     holdout: Encoded, synthetic: Encoded, rng: np.random.Generator
-) -> np.ndarray | None:
-    """Placement of each holdout row from one cross-validation; None if it can't be done."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Placements of holdout and synthetic rows from one cross-validation; None if impossible."""
     matrix, nominal = tree_matrix(holdout)
     matrix = np.vstack([matrix, tree_matrix(synthetic)[0]])
     label = np.repeat([0, 1], [len(holdout), len(synthetic)])
     folds = grouped_folds(row_groups(holdout, synthetic), label, rng)
-    placements = np.full(len(holdout), np.nan)
+    placements = np.full(label.size, np.nan)
     done = 0
     for fold in range(FOLDS):
         test = folds == fold
@@ -107,9 +114,11 @@ def _one_pass(
             continue
         scores = _fit_predict(matrix[train], label[train], matrix[test], nominal)
         by_label = label[test]
-        placements[real[: len(holdout)]] = _placement(scores[by_label == 0], scores[by_label == 1])
+        real_scores, fake_scores = scores[by_label == 0], scores[by_label == 1]
+        placements[real] = _placement(real_scores, fake_scores)
+        placements[fake] = 1.0 - _placement(fake_scores, real_scores)
         done += 1
-    return placements if done >= 2 else None
+    return (placements[: len(holdout)], placements[len(holdout) :]) if done >= 2 else None
 
 
 def _fit_predict(
@@ -126,8 +135,8 @@ def _fit_predict(
         max_leaf_nodes=15,
         min_samples_leaf=min(20, max(2, train.shape[0] // 20)),
         l2_regularization=1.0,
-        categorical_features=nominal[usable],
-        early_stopping=False,
+        categorical_features=nominal[usable],  # pyright: ignore[reportArgumentType]
+        early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=0,
     )
     model.fit(train[:, usable], label)

@@ -112,9 +112,7 @@ def pair_trends(bins: PairBins, real: Encoded, synthetic: Encoded) -> PairTrends
     numeric = len(bins.cuts)
     rho = np.abs(rank_correlation(real.numbers) - rank_correlation(synthetic.numbers)) / 2
     distances[:numeric, :numeric] = rho
-    return PairTrends(
-        real.features.names, distances[np.triu_indices(len(bins.sizes), 1)], numeric
-    )
+    return PairTrends(real.features.names, distances[np.triu_indices(len(bins.sizes), 1)], numeric)
 
 
 def _contingency(bins: PairBins, table: Encoded) -> np.ndarray:
@@ -125,8 +123,10 @@ def _contingency(bins: PairBins, table: Encoded) -> np.ndarray:
         codes = np.searchsorted(cuts, values, side="left") + 1
         columns.append(np.where(np.isnan(values), 0, codes))
     offset = len(bins.cuts)
-    for i in range(table.codes.shape[1]):
-        columns.append(np.minimum(table.codes[:, i] + 1, bins.sizes[offset + i] - 1))
+    columns += [
+        np.minimum(table.codes[:, i] + 1, bins.sizes[offset + i] - 1)
+        for i in range(table.codes.shape[1])
+    ]
     codes = np.column_stack(columns) if columns else np.zeros((len(table), 0), dtype=np.int64)
     total = np.zeros((sum(bins.sizes), sum(bins.sizes)))
     for start in range(0, len(table), _CHUNK):
@@ -162,5 +162,7 @@ def rank_correlation(numbers: np.ndarray) -> np.ndarray:
     covariance = ranks.T @ ranks / count - first * second
     scale = np.sqrt(variance * variance.T)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.where(scale > 1e-12, covariance / scale, 0.0)
+        # A constant column has a variance of rounding errors only.
+        varied = np.minimum(variance, variance.T) > 1e-12
+        rho = np.where(varied, covariance / scale, 0.0)
     return np.clip(rho, -1.0, 1.0)

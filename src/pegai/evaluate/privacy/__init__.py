@@ -1,1 +1,1 @@
-"""."""
+"""What synthetic patients give away about real ones."""

@@ -1,1 +1,1 @@
-"""."""
+"""What models that were trained on synthetic patients are worth."""

@@ -157,8 +157,8 @@ def _classifier(name: str, data: Matrices, rows: int, seed: int) -> Any:
             max_leaf_nodes=12,
             min_samples_leaf=_leaf(rows),
             l2_regularization=1.0,
-            categorical_features=data.nominal,
-            early_stopping=False,
+            categorical_features=data.nominal,  # pyright: ignore[reportArgumentType]
+            early_stopping=False,  # pyright: ignore[reportArgumentType]
             random_state=seed,
         )
     if name == "random_forest":
@@ -183,8 +183,8 @@ def _regressor(name: str, data: Matrices, rows: int, seed: int) -> Any:
             max_leaf_nodes=12,
             min_samples_leaf=_leaf(rows),
             l2_regularization=1.0,
-            categorical_features=data.nominal,
-            early_stopping=False,
+            categorical_features=data.nominal,  # pyright: ignore[reportArgumentType]
+            early_stopping=False,  # pyright: ignore[reportArgumentType]
             random_state=seed,
         )
     if name == "random_forest":

@@ -22,16 +22,16 @@ from pegai.report.plots.picture import (
 MAX_POINTS = 300
 
 
-def plot_roc(data: Mapping[str, Any]) -> tuple[Picture, ...]:
+def plot_roc(data: Mapping[str, Any], auc: float = math.nan) -> tuple[Picture, ...]:
     """Two panels: all of it, and its left end, where an attacker who must be sure works.
 
     Args:
-        data: `Evaluation.plots["roc"]`: fpr, tpr, auc, low, high.
+        data: `Evaluation.plots["roc"]`: fpr and tpr.
+        auc: The area under it.
     """
     fpr, tpr = _curve(data["fpr"], data["tpr"])
     if len(fpr) < 2:
         return ()
-    auc = math.nan if data.get("auc") is None else float(data["auc"])
     seen = f"The curve runs along the chance line where the attack fails; AUC {figure_text(auc)}."
     with Style():
         return (
@@ -60,7 +60,9 @@ def _panel(
     figure = new_figure(340.0, 320.0)
     axes = figure.subplots()
     axes.set_title(heading)
-    least = 1e-3 if log else 0.0
+    seen_rates = fpr[fpr > 0]
+    # A log axis starts at the lowest rate that was measured.
+    least = float(max(1e-4, seen_rates.min(initial=0.01))) if log else 0.0
     ends = [least, 1.0]
     axes.plot(ends, ends, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.step(np.maximum(fpr, least), np.maximum(tpr, least), where="post", color=SYNTHETIC,
@@ -68,8 +70,8 @@ def _panel(
     if log:
         axes.set_xscale("log")
         axes.set_yscale("log")
-        ticks = [0.001, 0.01, 0.1, 1.0]
-        names = ["0.1 %", "1 %", "10 %", "100 %"]
+        ticks = [t for t in (0.001, 0.01, 0.1, 1.0) if t >= least]
+        names = [f"{100 * t:g} %" for t in ticks]
     else:
         ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
         names = ["0", "25 %", "50 %", "75 %", "100 %"]
@@ -80,11 +82,12 @@ def _panel(
     axes.set_ylim(least, 1.0)
     axes.set_xlabel("False alarms (outsiders taken for patients)", fontsize=9.5)
     axes.set_ylabel("Hits (patients recognised)", fontsize=9.5)
-    middle = 0.033 if log else 0.55
+    middle = math.sqrt(least) if log else 0.55
     axes.text(
         middle, middle * (0.72 if log else 0.9), "chance", color=MUTED, fontsize=9.5,
         rotation=45, rotation_mode="anchor", ha="left", va="top", transform_rotates_text=True,
     )  # fmt: skip
     quiet_axes(axes, grid="both")
+    axes.tick_params(pad=6)
     return draw(figure, name=name, title=f"ROC of the membership attack: {heading.lower()}",
                 description=seen)  # fmt: skip

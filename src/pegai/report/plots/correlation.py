@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from pegai.report.numbers import figure as figure_text
 from pegai.report.numbers import shorten
-from pegai.report.plots.picture import DIVERGING, Picture, Style, draw, new_figure
+from pegai.report.plots.picture import DIVERGING, SEQUENTIAL, Picture, Style, draw, new_figure
 
 MAX_COLUMNS = 24
 
@@ -41,19 +43,22 @@ def plot_correlations(data: Mapping[str, Any]) -> Correlations:
     labels = [shorten(names[i], 12) for i in keep]
     chosen = np.ix_(keep, keep)
     largest = float(np.nanmax(np.abs(difference), initial=0.0))
-    limit = max(0.1, np.ceil(largest * 10) / 10)
-    where = f"the largest difference of any pair is {figure_text(largest, 2)}"
+    limit = float(max(0.1, np.ceil(largest * 10) / 10))
+    # Associations of mixed columns have no sign; then white is "none", not "half".
+    least = (
+        0.0 if min(np.nanmin(real, initial=0.0), np.nanmin(synthetic, initial=0.0)) >= 0 else -1.0
+    )
+    seen = f"{len(keep)} columns; the largest difference of any pair is {figure_text(largest, 2)}."
     panels = (
-        ("real", "Real", real, 1.0, "Correlations in the real data"),
-        ("synthetic", "Synthetic", synthetic, 1.0, "Correlations in the synthetic data"),
-        ("difference", "Synthetic minus real", difference, limit, "Difference of correlations"),
+        ("real", "Real", real, (least, 1.0)),
+        ("synthetic", "Synthetic", synthetic, (least, 1.0)),
+        ("difference", "Synthetic minus real", difference, (-limit, limit)),
     )
     with Style():
         pictures = tuple(
-            _heatmap(matrix[chosen], labels, limit=bound, name=f"correlation-{key}",
-                     heading=heading, title=title, seen=f"{len(keep)} columns; {where}.")
-            for key, heading, matrix, bound, title in panels
-        )  # fmt: skip
+            _heatmap(matrix[chosen], labels, span=span, name=key, heading=heading, seen=seen)
+            for key, heading, matrix, span in panels
+        )
     return Correlations(pictures, _worst_pairs(names, real, synthetic), len(names) - len(keep))
 
 
@@ -87,35 +92,48 @@ def _heatmap(
     matrix: np.ndarray,
     labels: Sequence[str],
     *,
-    limit: float,
+    span: tuple[float, float],
     name: str,
     heading: str,
-    title: str,
     seen: str,
 ) -> Picture:
     size = len(labels)
     many = size > 16
-    figure = new_figure(460.0 if many else 350.0, 480.0 if many else 370.0)
+    figure = new_figure(460.0 if many else 340.0, 490.0 if many else 370.0)
     axes = figure.subplots()
     axes.set_title(heading, pad=8)
-    scale = Normalize(-limit, limit)
+    scale = Normalize(*span)
+    colours = DIVERGING if span[0] < 0 else SEQUENTIAL
     axes.pcolormesh(
-        np.ma.masked_invalid(matrix), cmap=DIVERGING, norm=scale, edgecolors="white",
+        np.ma.masked_invalid(matrix), cmap=colours, norm=scale, edgecolors="white",
         linewidth=0.6 if size > 8 else 1.2,
     )  # fmt: skip
     axes.set_aspect("equal")
     axes.invert_yaxis()
     places = np.arange(size) + 0.5
-    axes.set_xticks(places, labels, rotation=90, fontsize=9)
-    axes.set_yticks(places, labels, fontsize=9)
+    axes.set_xticks(places, labels, rotation=90, fontsize=9.5)
+    axes.set_yticks(places, labels, fontsize=9.5)
     axes.tick_params(length=0, pad=3, left=False, bottom=False)
     axes.spines[:].set_visible(False)
-    # A colour bar of 21 steps: matplotlib's own has 256 rectangles.
+    axes.patch.set_visible(False)
+    _colour_bar(figure, axes, ScalarMappable(scale, colours.resampled(21)), span=span)
+    return draw(
+        figure, name=f"correlation-{name}", title=f"Associations of columns: {heading.lower()}",
+        description=seen,
+    )  # fmt: skip
+
+
+def _colour_bar(
+    figure: Figure, axes: Axes, colours: ScalarMappable, *, span: tuple[float, float]
+) -> None:
+    """A colour bar of 21 steps: matplotlib's own has 256 rectangles."""
+    middle = (span[0] + span[1]) / 2
     bar = figure.colorbar(
-        ScalarMappable(scale, DIVERGING.resampled(21)), ax=axes, orientation="horizontal",
-        ticks=[-limit, 0, limit], shrink=0.6, aspect=24, pad=0.02,
+        colours, ax=axes, orientation="horizontal", ticks=[span[0], middle, span[1]], shrink=0.6,
+        aspect=24, pad=0.02,
     )  # fmt: skip
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    bar.ax.tick_params(length=0, labelsize=9, bottom=False)
-    bar.ax.set_xticklabels([figure_text(-limit, 1), "0", f"+{limit:.1f}"])
-    return draw(figure, name=name, title=title, description=seen)
+    bar.ax.tick_params(length=0, labelsize=9.5, bottom=False)
+    sign = "+" if span[0] < 0 else ""
+    names = [figure_text(span[0], 1), figure_text(middle, 1), f"{sign}{span[1]:.1f}"]
+    bar.ax.set_xticklabels(names)

@@ -88,6 +88,9 @@ def _histogram(axes: Axes, column: Mapping[str, Any]) -> None:
     ticks, names = _histogram_ticks(column, edges)
     width = (edges[-1] - edges[0]) or 1.0
     right = edges[-1]
+    if _extra_labels(column, bins):
+        inside = [i for i, tick in enumerate(ticks) if tick < edges[-1] - 0.1 * width]
+        ticks, names = [ticks[i] for i in inside], [names[i] for i in inside]
     for i, label in enumerate(_extra_labels(column, bins)):
         # What has no place on the axis (missing, mostly) stands apart, to its right.
         left = edges[-1] + width * (0.10 + 0.18 * i)
@@ -132,8 +135,9 @@ def _bars(axes: Axes, column: Mapping[str, Any]) -> None:
     axes.barh(places - 0.19, real, height=0.34, color=REAL)
     axes.barh(places + 0.19, synthetic, height=0.34, color=SYNTHETIC)
     axes.set_yticks(places, [shorten(label, 20) for label in labels])
-    # Few levels keep bars of the same thickness, at the top of the panel.
-    axes.set_ylim(max(len(labels), 3) - 0.45, -0.55)
+    # Few levels keep bars of a common thickness, in the middle of the panel.
+    half, middle = max(len(labels), 3) / 2, (len(labels) - 1) / 2
+    axes.set_ylim(middle + half + 0.05, middle - half - 0.05)
     _percent_axis(axes.xaxis, max(real.max(), synthetic.max()), axes.set_xlim)
     quiet_axes(axes, grid="x")
     axes.spines["bottom"].set_visible(False)

@@ -19,6 +19,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from pegai.report.numbers import shorten
+
 REAL = "#0072B2"
 """Okabe-Ito blue: real patients, and models trained on them."""
 SYNTHETIC = "#D55E00"
@@ -41,14 +43,14 @@ _RC = {
     "svg.image_inline": True,
     # DejaVu ships with matplotlib and is wider than most screen fonts: what fits in it, fits.
     "font.family": ["DejaVu Sans"],
-    "font.size": 10.5,
+    "font.size": 11,
     "text.parse_math": False,
     "text.color": INK,
     "axes.unicode_minus": True,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
-    "axes.titlesize": 11.5,
+    "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -60,10 +62,10 @@ _RC = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
     "legend.frameon": False,
-    "legend.fontsize": 10,
+    "legend.fontsize": 10.5,
     "legend.handlelength": 1.4,
     "path.simplify": False,
 }
@@ -123,6 +125,11 @@ def draw(figure: Figure, *, name: str, title: str, description: str) -> Picture:
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # pyright: ignore[reportAttributeAccessIssue]
     figure.patch.set_visible(False)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # Laid out once here; savefig alone would draw everything once more only for that.
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
@@ -190,10 +197,11 @@ def _named(svg: str, name: str, title: str, description: str) -> str:
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     width, height = (box[1], box[2]) if box else ("300", "200")
     head = (
-        f'<svg class="plot" role="img" aria-labelledby="{name}-t {name}-d" '
+        f'<svg class="plot" style="max-width:{1.1 * float(width):.0f}px" role="img" '
+        f'aria-labelledby="{name}-t {name}-d" '
         f'width="{float(width):g}" height="{float(height):g}" '
         f'viewBox="0 0 {float(width):g} {float(height):g}">'
-        f'<title id="{name}-t">{escape(title)}</title>'
-        f'<desc id="{name}-d">{escape(description)}</desc>'
+        f'<title id="{name}-t">{escape(shorten(title, 200))}</title>'
+        f'<desc id="{name}-d">{escape(shorten(description, 2000))}</desc>'
     )
     return re.sub(r"^<svg[^>]*>", lambda _: head, svg)

@@ -52,7 +52,7 @@ def plot_tradeoff(points: Sequence[Point]) -> tuple[Picture, ...]:
     """Two panels over epsilon: usefulness, and the attack. Non-private at the right edge."""
     places = _places(points)
     panels = (
-        ("utility", "Usefulness: AUC on real patients", "real data", None),
+        ("utility", "Usefulness: AUC on real patients", "real", None),
         ("attack", "Attack: AUC of membership inference", "chance", 0.5),
     )
     with Style():
@@ -105,7 +105,7 @@ def _panel(
         _legend(axes, methods)
     seen = "; ".join(f"{p.label}: {figure_text(s.value)}" for p, _, s in shown)
     return draw(figure, name=f"tradeoff-{name}", title=f"{heading}, by epsilon",
-                description=f"{seen}; {line}: {figure_text(level)}.")  # fmt: skip
+                description=f"{seen}; {' '.join(line.split())}: {figure_text(level)}.")  # fmt: skip
 
 
 def _mark(axes: Axes, point: Point, x: float, score: Score, marker: str) -> None:
@@ -122,8 +122,8 @@ def _reference(axes: Axes, level: float, label: str, *, colour: str) -> None:
         return
     axes.axhline(level, color=colour, linewidth=1.4, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
-        f"{label} {level:.2f}", (0.01, level), xycoords=("axes fraction", "data"),
-        xytext=(0, 3), textcoords="offset points", fontsize=9.5, color=colour,
+        f"{label}\n{level:.2f}", (1.01, level), xycoords=("axes fraction", "data"), va="center",
+        fontsize=10, color=colour, annotation_clip=False,
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def _frame(
         ticks[name] = x if not same else sum(same) / len(same)
     axes.set_xticks(list(ticks.values()), list(ticks))
     width = max(max(places) - min(places), 0.5)
-    axes.set_xlim(min(places) - 0.14 * width, max(places) + 0.14 * width)
+    axes.set_xlim(min(places) - 0.12 * width, max(places) + 0.12 * width)
     edge = [x for p, x in zip(points, places, strict=True) if math.isinf(p.epsilon)]
     inside = [x for p, x in zip(points, places, strict=True) if not math.isinf(p.epsilon)]
     if edge and inside:
@@ -162,7 +162,7 @@ def _legend(axes: Axes, methods: Sequence[str]) -> None:
                markerfacecolor="none", markersize=7, label=shorten(method, 18))
         for i, method in enumerate(methods)
     ]  # fmt: skip
-    axes.legend(handles=handles, loc="best", ncols=1, fontsize=9.5)
+    axes.legend(handles=handles, loc="best", ncols=1, fontsize=10, handletextpad=0.3)
 
 
 def plot_bounds(rows: Sequence[tuple[str, float | None, bool]]) -> Picture:

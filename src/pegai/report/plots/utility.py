@@ -42,7 +42,8 @@ def plot_classifiers(rows: Sequence[Mapping[str, Any]]) -> tuple[Picture, ...]:
     """One dot plot a metric: real as open circles, synthetic as diamonds with intervals.
 
     Args:
-        rows: `Evaluation.plots["tstr"]`: classifier, title, metrics with synthetic, low, high, real.
+        rows: `Evaluation.plots["tstr"]`: classifier, title, and metrics, each with
+            synthetic, low, high and real.
     """
     with Style():
         found = (_dots(rows, metric) for metric in PLOTTED)
@@ -63,14 +64,15 @@ def _dots(rows: Sequence[Mapping[str, Any]], metric: str) -> Picture | None:
         low, high = cell.get("low", math.nan), cell.get("high", math.nan)
         if math.isfinite(low) and math.isfinite(high):
             axes.plot([low, high], [place, place], color=SYNTHETIC, linewidth=2.2)
-        axes.plot(cell.get("synthetic"), place, marker="D", markersize=6.5, color=SYNTHETIC)
         axes.plot(
-            cell.get("real"), place, marker="o", markersize=8, markerfacecolor="none",
+            cell.get("synthetic", math.nan), place, marker="D", markersize=6.5, color=SYNTHETIC
+        )
+        axes.plot(
+            cell.get("real", math.nan), place, marker="o", markersize=8, markerfacecolor="none",
             markeredgecolor=REAL, markeredgewidth=2, linestyle="none",
         )  # fmt: skip
-    axes.set_yticks(
-        range(len(cells)), [shorten(str(r.get("title") or r["classifier"]), 20) for r in chosen]
-    )
+    titles = [shorten(str(row.get("title") or row["classifier"]), 22) for row in chosen]
+    axes.set_yticks(range(len(cells)), titles)
     axes.set_ylim(len(cells) - 0.4, -0.6)
     span = max(max(values) - min(values), 0.08)
     axes.set_xlim(max(min(values) - 0.12 * span, 0.0), min(max(values) + 0.12 * span, 1.03))

@@ -1,0 +1,124 @@
+"""`pegai fit`, `pegai sample`, `pegai methods`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pegai.cli import show
+from pegai.cli.show import JsonOption, QuietOption, SeedOption
+
+
+def fit(
+    data: Annotated[Path, typer.Argument(help="The training table: CSV, TSV, gzip or Parquet.")],
+    schema: Annotated[Path, typer.Option("--schema", "-s", help="The schema file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
+    method: Annotated[str, typer.Option("--method", "-m", help="See pegai methods.")] = "ctgan",
+    epsilon: Annotated[
+        float | None, typer.Option(help="With it the fit is private; needs --delta.")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="At most 1 / (10 x patients) is usual.")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Default: $PEGAI_LEDGER or ./pegai-ledger.jsonl.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name in the ledger; default: the schema's.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with settings of the method.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a generator on a table.
+
+    With --epsilon and --delta the model carries a differential-privacy guarantee by patient, the
+    ledger is charged before a row is looked at, and --seed is refused: noise must be secret.
+
+    Example: pegai fit train.csv -s schema.json --epsilon 1 --delta 1e-4 -o model
+    """
+    from pegai.workflow.steps import fit_file
+
+    with show.progress(quiet=quiet or as_json) as bar:
+        model, seconds = fit_file(
+            data,
+            schema,
+            out,
+            method=method,
+            epsilon=epsilon,
+            delta=delta,
+            ledger=ledger,
+            dataset=dataset,
+            settings=settings,
+            overwrite=force,
+            seed=seed,
+            progress=bar,
+        )
+    guarantee = None if model.guarantee is None else model.guarantee.to_dict()
+
+    def text() -> None:
+        show.say(f"wrote {out} in {seconds:.1f} s", quiet=quiet)
+        if model.guarantee is None:
+            show.say("no formal guarantee: this model must stay inside", quiet=quiet)
+        else:
+            for line in model.guarantee.in_words():
+                show.say(f"  {line}", quiet=quiet)
+        show.say(f"next: pegai sample {out} -n 1000 -o synthetic.csv", quiet=quiet)
+
+    content = {
+        "model": str(out),
+        "method": model.method,
+        "seconds": seconds,
+        "guarantee": guarantee,
+    }
+    show.result(content, as_json=as_json, text=text)
+
+
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV, TSV, gzip or Parquet.")],
+    given: Annotated[
+        list[str] | None,
+        typer.Option(help="column=value that every row must have; repeat it. 'age=' is missing."),
+    ] = None,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw synthetic patients from a model.
+
+    Example: pegai sample model -n 500 --given sex=1 --given num=1 -o men.csv
+    """
+    from pegai.workflow.steps import sample_file
+
+    with show.progress(quiet=quiet or as_json) as bar:
+        bar("sampling", 0.0)
+        table = sample_file(model, rows, out, given=given or [], seed=seed)
+    content = {"file": str(out), "rows": len(table), "columns": table.schema.names}
+    show.result(
+        content,
+        as_json=as_json,
+        text=lambda: show.say(
+            f"wrote {out}: {len(table)} rows, {len(table.schema.names)} columns", quiet=quiet
+        ),
+    )
+
+
+def methods(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """List the generators there are, and what each guarantees."""
+    from pegai.synth.catalog import CATALOG
+
+    rows = [(name, m.synthesizer.title, m.synthesizer.promise) for name, m in CATALOG.items()]
+    listed = [{"name": n, "title": t, "guarantee": g} for n, t, g in rows]
+    show.result(
+        {"methods": listed},
+        as_json=as_json,
+        text=lambda: show.grid(("method", "what it is", "what it guarantees"), rows),
+    )

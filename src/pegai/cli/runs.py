@@ -1,0 +1,94 @@
+"""`pegai demo` and `pegai run`: the whole way at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pegai.cli import show
+from pegai.cli.show import JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from pegai.workflow.run import RunResult
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path(
+        "demo"
+    ),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the split and of what is not private.")
+    ] = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show everything on bundled data: four hospitals, 920 patients, about two minutes.
+
+    Trains a conditional GAN with differential privacy at epsilon 1, 3 and 10 and one without,
+    evaluates all of them on held-out patients, and writes the synthetic table of epsilon 1 with
+    its model and the report.
+    """
+    from pegai.workflow.demo import run_demo
+
+    with show.progress(quiet=quiet or as_json) as bar:
+        done = run_demo(out, seed=seed, progress=bar)
+    _tell(done, as_json=as_json, quiet=quiet)
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="The run file, TOML.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the results; else the file's.")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Go the whole way from one file: de-identify, split, fit, sample, evaluate, report.
+
+    Nothing is written before all of it is ready, but for the ledger: what was charged stays
+    charged. Exit code 1 if the verdict is DO NOT RELEASE.
+    """
+    from pegai.cli.summary import DO_NOT_RELEASE
+    from pegai.workflow.config import read_config
+    from pegai.workflow.run import run as run_all
+
+    read = read_config(config)
+    if out is not None:
+        read = read.model_copy(update={"output": read.output.model_copy(update={"folder": out})})
+    with show.progress(quiet=quiet or as_json) as bar:
+        done = run_all(read, progress=bar, commands=(f"pegai run {config.name}",))
+    _tell(done, as_json=as_json, quiet=quiet)
+    if done.content.verdict.decision == DO_NOT_RELEASE:
+        raise typer.Exit(1)
+
+
+def _tell(done: RunResult, *, as_json: bool, quiet: bool) -> None:
+    from pegai.cli.summary import candidate_rows, print_candidates, print_verdict
+
+    def text() -> None:
+        if not quiet:
+            print_candidates(done.content)
+            print_verdict(done.content)
+        show.say(f"\ndone in {done.seconds:.0f} s. Where to look next:", quiet=quiet)
+        for path, what in (
+            ("report", "the evidence, for the data owner; internal"),
+            ("synthetic", "the synthetic patients"),
+            ("model", "the generator: pegai sample MODEL -n 1000 -o more.csv"),
+            ("ledger", "what was spent: pegai ledger show LEDGER"),
+        ):
+            if path in done.files:
+                show.say(f"  {done.files[path]!s:32} {what}", quiet=quiet)
+
+    show.result(
+        {
+            "folder": str(done.folder),
+            "files": {k: str(v) for k, v in done.files.items()},
+            "verdict": done.content.verdict.decision,
+            "candidates": candidate_rows(done.content),
+            "seconds": round(done.seconds, 2),
+        },
+        as_json=as_json,
+        text=text,
+    )

@@ -1,0 +1,90 @@
+"""`pegai schema`: draft a schema from a table, check a table against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pegai.cli import show
+from pegai.cli.show import JsonOption, QuietOption
+
+app = typer.Typer(no_args_is_help=True, help="Draft a schema, or check a table against one.")
+
+DataArgument = Annotated[Path, typer.Argument(help="CSV, TSV, gzip or Parquet.")]
+
+
+@app.command()
+def infer(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the schema.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Name under which the ledger adds up; default: file name.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Draft a schema from a table, for you to correct.
+
+    Everything drafted was read from the data, so every bound and category is marked with the
+    source "private". Before a private fit, replace them by public knowledge (a standard, a data
+    dictionary, an expert) and change the source.
+    """
+    from pegai.data.files import read_frame
+    from pegai.errors import UsageError
+    from pegai.schema import write_schema
+    from pegai.schema.infer import infer as draft
+
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists", hint="--force replaces it, or choose another --out")
+    name = dataset or data.name.split(".")[0]
+    schema = draft(read_frame(data), dataset=name)
+    write_schema(schema, out)
+    columns = [
+        {"column": c.name, "kind": c.kind, "role": c.role, "levels": len(c.levels)}
+        for c in schema.columns
+    ]
+
+    def text() -> None:
+        rows = [(c["column"], c["kind"], c["role"], c["levels"] or "") for c in columns]
+        if not quiet:
+            show.grid(("column", "kind", "role", "levels"), rows)
+        show.say(f"wrote {out}: {len(columns)} columns, all sources are 'private'", quiet=quiet)
+        show.say("next: edit bounds, categories, roles and sources, then", quiet=quiet)
+        show.say(f"  pegai schema check {data} {out}", quiet=quiet)
+
+    show.result({"schema": str(out), "columns": columns}, as_json=as_json, text=text)
+
+
+@app.command()
+def check(
+    data: DataArgument,
+    schema: Annotated[Path, typer.Argument(help="The schema file.")],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say what does not fit the schema, by column and count; never a value.
+
+    Exit code 1 if anything does not fit. The counts are facts about private data: keep them inside.
+    """
+    from pegai.data.files import read_frame
+    from pegai.schema import read_schema
+    from pegai.schema.check import check as compare
+
+    findings = compare(read_frame(data), read_schema(schema))
+    rows = [(f.column or "(table)", f.rule, f.count, f.rows) for f in findings]
+
+    def text() -> None:
+        if rows:
+            show.grid(("column", "rule", "cells", "of rows"), rows)
+        else:
+            show.say(f"{data} fits {schema}", quiet=quiet)
+
+    listed = [
+        {"column": f.column, "rule": f.rule, "count": f.count, "rows": f.rows} for f in findings
+    ]
+    show.result({"fits": not findings, "findings": listed}, as_json=as_json, text=text)
+    if findings:
+        raise typer.Exit(1)

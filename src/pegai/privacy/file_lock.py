@@ -1,0 +1,34 @@
+"""An exclusive lock on an open file, between processes, on every system."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def lock(handle: int) -> None:
+        """Wait until this process alone holds the file."""
+        os.lseek(handle, 0, os.SEEK_SET)
+        while True:
+            try:
+                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+            except OSError:
+                continue  # LK_LOCK gives up after ten tries; a charge must wait
+            return
+
+    def unlock(handle: int) -> None:
+        """Let the next one in."""
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def lock(handle: int) -> None:
+        """Wait until this process alone holds the file."""
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+    def unlock(handle: int) -> None:
+        """Let the next one in."""
+        fcntl.flock(handle, fcntl.LOCK_UN)

@@ -1,0 +1,241 @@
+"""The whole way: read, de-identify, split, fit, sample, evaluate, report, write out."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pegai.data.atomic import atomic_write_text
+from pegai.data.conform import conform
+from pegai.data.files import read_frame, write_table
+from pegai.data.splits import split
+from pegai.data.table import Table
+from pegai.privacy.guarantee import default_ledger
+from pegai.report import Candidate, Content, build_content, write_report
+from pegai.schema import read_schema, write_schema
+from pegai.streams import Streams
+from pegai.synth.base import check_public, check_table
+from pegai.workflow.config import RunConfig
+from pegai.workflow.deidentification import Cleaned, clean
+from pegai.workflow.facts import ledger_rows, machine, now, versions
+from pegai.workflow.training import (
+    FitTask,
+    check_budget,
+    evaluate_all,
+    fit_all,
+    load_model,
+    sample_one,
+)
+
+Progress = Callable[[str, float], None]
+"""Called with the stage and the share of the whole run that is done."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run wrote, and what it found.
+
+    Attributes:
+        folder: Where everything is.
+        files: Path by what it is.
+        content: The report's content.
+        seconds: Wall time.
+    """
+
+    folder: Path
+    files: Mapping[str, Path]
+    content: Content
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data that is ready to be learned."""
+
+    train: Table
+    holdout: Table
+    dataset: str
+    cleaned: Cleaned
+
+
+def run(
+    config: RunConfig,
+    *,
+    progress: Progress = lambda stage, share: None,
+    commands: Sequence[str] = (),
+) -> RunResult:
+    """Run everything that a run file asks for.
+
+    Nothing is written into the output folder before all of it is ready, but for the ledger, where
+    charges stay whatever happens.
+
+    Raises:
+        PegaiError: Any rule of the parts; see `pegai.errors` for exit codes.
+    """
+    start = time.perf_counter()
+    progress("reading and de-identifying", 0.0)
+    prepared = prepare(config)
+    folder = config.output.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
+        tasks = _tasks(config, prepared.dataset, Path(work))
+        check_budget(tasks)
+        seconds = _fit_all(tasks, prepared.train, config, progress)
+        progress("sampling", 0.62)
+        tables = [sample_one(load_model(t), t, config.output.rows) for t in tasks]
+        candidates = _evaluate(config, prepared, tasks, tables, seconds, progress)
+        progress("writing the report", 0.97)
+        content = _content(config, prepared, tasks, candidates, commands)
+        files = _write(config, tasks, tables, content)
+    progress("done", 1.0)
+    return RunResult(folder, files, content, time.perf_counter() - start)
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Read, clean and split the table, and refuse what can't be fitted before anything is spent."""
+    schema = read_schema(config.data.schema_path)
+    frame = read_frame(config.data.path)
+    private = any(fit.epsilon is not None for fit in config.fit)
+    cleaned = clean(frame, schema, config.deidentify, seed=config.data.seed, private=private)
+    table = conform(cleaned.frame, cleaned.schema, name=str(config.data.path))
+    check_table(table)
+    if private:
+        check_public(table.schema)
+    parts = split(table, holdout=config.data.holdout, rng=Streams(config.data.seed).get("split"))
+    dataset = schema.pegai.dataset or config.data.dataset or config.data.path.stem
+    return Prepared(parts.train, parts.holdout, dataset, cleaned)
+
+
+def _tasks(config: RunConfig, dataset: str, work: Path) -> list[FitTask]:
+    ledger = config.output.ledger or default_ledger()
+    return [
+        FitTask(
+            position,
+            replicate,
+            fit,
+            ledger,
+            dataset,
+            config.data.seed,
+            work / f"model-{position}-{replicate}",
+        )
+        for position, fit in enumerate(config.fit)
+        for replicate in range(fit.replicates)
+    ]
+
+
+def _fit_all(
+    tasks: list[FitTask], train: Table, config: RunConfig, progress: Progress
+) -> list[float]:
+    count = 0
+
+    def done(task: FitTask) -> None:
+        nonlocal count
+        count += 1
+        share = 0.02 + 0.6 * count / len(tasks)
+        progress(f"trained {task.fit.title} ({count} of {len(tasks)})", share)
+
+    progress(f"training {len(tasks)} models", 0.02)
+    return fit_all(tasks, train, jobs=config.jobs, done=done)
+
+
+def _evaluate(
+    config: RunConfig,
+    prepared: Prepared,
+    tasks: list[FitTask],
+    tables: list[Table],
+    seconds: list[float],
+    progress: Progress,
+) -> list[Candidate]:
+    groups = [
+        [table for task, table in zip(tasks, tables, strict=True) if task.position == position]
+        for position in range(len(config.fit))
+    ]
+    count = 0
+
+    def done(position: int) -> None:
+        nonlocal count
+        count += 1
+        share = 0.66 + 0.31 * count / len(groups)
+        progress(f"evaluated {config.fit[position].title} ({count} of {len(groups)})", share)
+
+    progress("evaluating against the holdout", 0.64)
+    evaluations = evaluate_all(
+        prepared.train.modelled(),
+        prepared.holdout.modelled(),
+        groups,
+        seed=config.data.seed,
+        jobs=config.jobs,
+        done=done,
+    )
+    pairs = zip(reversed(tasks), reversed(seconds), strict=True)
+    first = {task.position: (task, took) for task, took in pairs}
+    return [
+        Candidate(
+            name=fit.title,
+            title=fit.title,
+            method=fit.method,
+            evaluation=evaluations[position],
+            guarantee=load_model(first[position][0]).guarantee,
+            released=position == config.released,
+            settings={**fit.settings, "replicates": fit.replicates},
+            seconds=first[position][1],
+        )
+        for position, fit in enumerate(config.fit)
+    ]
+
+
+def _content(
+    config: RunConfig,
+    prepared: Prepared,
+    tasks: list[FitTask],
+    candidates: list[Candidate],
+    commands: Sequence[str],
+) -> Content:
+    cleaned = prepared.cleaned
+    rows = {"train": len(prepared.train), "holdout": len(prepared.holdout)}
+    return build_content(
+        candidates,
+        title=config.output.title or f"Synthetic patients from {prepared.dataset}",
+        dataset=f"{prepared.dataset}: {sum(rows.values())} rows, "
+        f"{len(prepared.train.schema.modelled)} columns",
+        created=now(),
+        deidentification=cleaned.actions,
+        anonymity_before=cleaned.anonymity_before,
+        anonymity_after=cleaned.anonymity_after,
+        split={
+            "unit": prepared.train.schema.unit or "one row a patient",
+            "holdout share": config.data.holdout,
+            "rows to learn": rows["train"],
+            "holdout rows": rows["holdout"],
+        },
+        versions=versions(),
+        seeds={"split, sampling, evaluation and fits without privacy": config.data.seed},
+        machine=machine(),
+        ledger=ledger_rows(tasks[0].ledger, prepared.dataset),
+        lint=cleaned.lint,
+        commands=commands,
+    )
+
+
+def _write(
+    config: RunConfig, tasks: list[FitTask], tables: list[Table], content: Content
+) -> dict[str, Path]:
+    folder = config.output.folder
+    released = next(
+        i for i, t in enumerate(tasks) if t.position == config.released and t.replicate == 0
+    )
+    files = {
+        "synthetic": folder / "synthetic.csv",
+        "schema": folder / "synthetic.schema.json",
+        "model": folder / "model",
+        "run": folder / "run.json",
+    }
+    load_model(tasks[released]).save(files["model"])
+    write_table(tables[released], files["synthetic"])
+    write_schema(tables[released].schema, files["schema"])
+    atomic_write_text(files["run"], config.model_dump_json(indent=1, by_alias=True) + "\n")
+    files["report"], files["json"] = write_report(content, folder)
+    return files

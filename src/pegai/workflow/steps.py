@@ -1,0 +1,222 @@
+"""The single steps of the command line: from files to files."""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pegai.data.atomic import atomic_write_text
+from pegai.data.conform import conform, load_table
+from pegai.data.files import read_frame, write_frame, write_table
+from pegai.data.splits import split
+from pegai.data.table import Table
+from pegai.errors import UsageError
+from pegai.privacy.guarantee import Privacy
+from pegai.report import Candidate, Content, build_content, write_report
+from pegai.schema import read_schema, write_schema
+from pegai.schema.infer import infer
+from pegai.streams import Streams
+from pegai.synth.base import Fitted, Given, Progress
+from pegai.synth.catalog import load, make
+from pegai.workflow.config import DeidentifySection, config_error
+from pegai.workflow.deidentification import Cleaned, clean, lint_rows
+from pegai.workflow.facts import machine, now, versions
+
+
+def fit_file(
+    data: Path,
+    schema: Path,
+    out: Path,
+    *,
+    method: str,
+    epsilon: float | None,
+    delta: float | None,
+    ledger: Path | None,
+    dataset: str | None,
+    settings: Path | None,
+    overwrite: bool,
+    seed: int | None,
+    progress: Progress,
+) -> tuple[Fitted, float]:
+    """Fit a method on a file and write the model folder; returns it and the seconds.
+
+    Raises:
+        UsageError: epsilon without delta or the other way round, or the folder is in the way.
+        PegaiError: As `Synthesizer.fit`.
+    """
+    start = time.perf_counter()
+    if (epsilon is None) != (delta is None):
+        raise UsageError(
+            "epsilon and delta go together",
+            hint="give both for a private fit (delta at most 1 / (10 x patients)), or neither",
+        )
+    if (out / "model.json").exists() and not overwrite:
+        raise UsageError(
+            f"{out} holds a model", hint="--force replaces it, or choose another --out"
+        )
+    synthesizer = make(method, _settings(settings))
+    declared = read_schema(schema)
+    name = dataset or declared.pegai.dataset or data.name.split(".")[0]
+    privacy = None
+    if epsilon is not None and delta is not None:
+        privacy = Privacy(epsilon, delta, ledger=ledger, dataset=name)
+    progress("reading", 0.0)
+    table = load_table(data, declared, extra="drop")
+    model = synthesizer.fit(table, privacy=privacy, rng=seed, progress=progress)
+    model.save(out, overwrite=overwrite)
+    return model, time.perf_counter() - start
+
+
+def _settings(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
+
+
+def sample_file(
+    model: Path, rows: int, out: Path, *, given: Sequence[str], seed: int | None
+) -> Table:
+    """Sample a model folder to a file."""
+    fitted = load(model)
+    table = fitted.sample(rows, given=parse_given(given), rng=seed)
+    write_table(table, out)
+    return table
+
+
+def parse_given(given: Sequence[str]) -> Given:
+    """`["sex=1", "ca="]` as `{"sex": "1", "ca": None}`.
+
+    Raises:
+        UsageError: A part has no equals sign, or a column is named twice.
+    """
+    wanted: dict[str, str | None] = {}
+    for part in given:
+        name, sign, value = part.partition("=")
+        if not sign or not name:
+            raise UsageError(f"--given {part!r} is not column=value", hint="as in --given sex=1")
+        if name in wanted:
+            raise UsageError(f"--given names {name!r} twice")
+        wanted[name] = value or None
+    return wanted
+
+
+def split_file(
+    data: Path, schema: Path, train: Path, holdout: Path, *, share: float, seed: int | None
+) -> dict[str, int]:
+    """Split a file by patient into two files; returns their row counts."""
+    table = load_table(data, read_schema(schema), extra="drop")
+    streams = Streams.fresh() if seed is None else Streams(seed)
+    parts = split(table, holdout=share, rng=streams.get("split"))
+    write_table(parts.train, train)
+    write_table(parts.holdout, holdout)
+    return {"train": len(parts.train), "holdout": len(parts.holdout)}
+
+
+def deidentify_file(
+    data: Path,
+    out: Path,
+    *,
+    schema: Path | None,
+    schema_out: Path | None,
+    report: Path | None,
+    drop_free_text: bool,
+    dates: str,
+    actions: Sequence[str],
+    keep: Sequence[str],
+    seed: int | None,
+) -> Cleaned:
+    """De-identify a file; without a schema one is drafted to know missing values and ids."""
+    frame = read_frame(data)
+    declared = read_schema(schema) if schema is not None else infer(frame)
+    reasons = dict(_pair(k, "--keep", "COLUMN=REASON") for k in keep)
+    columns = dict(_pair(a, "--action", "COLUMN=ACTION") for a in actions)
+    section = _section(
+        {
+            "drop_free_text": drop_free_text,
+            "dates": dates,
+            "columns": {**columns, **dict.fromkeys(reasons, "keep")},
+            "reasons": reasons,
+        }
+    )
+    cleaned = clean(frame, declared, section, seed=seed, private=False)
+    write_frame(cleaned.frame, out)
+    if schema_out is not None:
+        write_schema(cleaned.schema, schema_out)
+    if report is not None:
+        content = {
+            "actions": cleaned.actions,
+            "lint": cleaned.lint,
+            "anonymity": {"before": cleaned.anonymity_before, "after": cleaned.anonymity_after},
+        }
+        atomic_write_text(report, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return cleaned
+
+
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name or not value:
+        raise UsageError(f"{option} {text!r} is not {form}")
+    return name, value
+
+
+def _section(raw: dict[str, Any]) -> DeidentifySection:
+    with config_error("deidentify"):
+        return DeidentifySection.model_validate(raw)
+
+
+def evaluate_files(
+    train: Path,
+    holdout: Path,
+    synthetic: Sequence[Path],
+    schema: Path,
+    out: Path,
+    *,
+    model: Path | None,
+    title: str,
+    seed: int,
+    progress: Progress,
+) -> tuple[Content, dict[str, Path]]:
+    """Evaluate synthetic files against real ones and write the report."""
+    from pegai.evaluate.suite import evaluate
+
+    declared = read_schema(schema)
+    real = [load_table(path, declared, extra="drop").modelled() for path in (train, holdout)]
+    modelled = declared.only_modelled()
+    tables = [
+        conform(read_frame(path), modelled, name=str(path), extra="drop") for path in synthetic
+    ]
+    guarantee = None if model is None else load(model).guarantee
+    start = time.perf_counter()
+    evaluation = evaluate(real[0], real[1], tables, seed=seed, progress=progress)
+    candidate = Candidate(
+        name=synthetic[0].stem,
+        title=", ".join(path.name for path in synthetic),
+        method="as given" if model is None else load(model).method,
+        evaluation=evaluation,
+        guarantee=guarantee,
+        released=True,
+        seconds=time.perf_counter() - start,
+    )
+    dataset = declared.pegai.dataset or train.stem
+    content = build_content(
+        [candidate],
+        title=title,
+        dataset=f"{dataset}: {len(real[0])} training and {len(real[1])} holdout rows",
+        created=now(),
+        split={"rows to learn": len(real[0]), "holdout rows": len(real[1])},
+        versions=versions(),
+        seeds={"evaluation": seed},
+        machine=machine(),
+        lint=lint_rows(declared),
+    )
+    page, twin = write_report(content, out)
+    return content, {"report": page, "json": twin}

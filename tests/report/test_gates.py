@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from pegai.evaluate.scores import Evaluation, Score
+from pegai.report import CONTROLLED_1, PUBLIC_1, decide
+from pegai.report.gates import (
+    copies_gate,
+    guarantee_gates,
+    hit_rate_gates,
+    is_open,
+    membership_auc_gate,
+    permutation_gate,
+    repeats_gate,
+    safe_harbor_gate,
+    utility_gate,
+)
+
+NAN = math.nan
+
+
+def one(name, value, low=NAN, high=NAN, baseline=NAN, *, n=5, holdout=276, **rows) -> Evaluation:
+    score = Score(name, "privacy", name, value, low, high, baseline, n=n)
+    return Evaluation((score,), rows={"train": 644, "holdout": holdout, **rows})
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "status"),
+    [
+        (0.50, 0.46, 0.55, "pass"),
+        (0.50, 0.42, 0.58, "caution"),  # no leak seen, but the interval is too wide to exclude one
+        (0.54, 0.51, 0.57, "fail"),
+        (0.90, 0.88, 0.92, "fail"),
+        (0.50, NAN, NAN, "not assessed"),
+        (NAN, NAN, NAN, "not assessed"),
+    ],
+)
+def test_membership_auc(value, low, high, status):
+    assert membership_auc_gate(one("membership_auc", value, low, high), PUBLIC_1).status == status
+
+
+def test_hit_rates_are_gated_only_where_the_holdout_supports_an_estimate():
+    small = one("membership_tpr_at_1pct", 0.01, 0.0, 0.02, holdout=999)
+    large = one("membership_tpr_at_1pct", 0.01, 0.0, 0.02, holdout=1000)
+    assert hit_rate_gates(small, PUBLIC_1) == ()
+    (gate,) = hit_rate_gates(large, PUBLIC_1)
+    assert gate.status == "pass"
+    huge = one("membership_tpr_at_1pct", 0.05, 0.04, 0.06, holdout=10_000)
+    first, second = hit_rate_gates(huge, PUBLIC_1)
+    assert (first.status, second.status) == ("fail", "not assessed")
+
+
+@pytest.mark.parametrize(
+    ("p", "holdout", "status"),
+    [
+        (0.4, 276, "pass"),
+        (0.03, 276, "caution"),
+        (0.003, 276, "fail"),  # nothing else guards the low end of the curve
+        (0.003, 20_000, "caution"),
+        (NAN, 276, "not assessed"),
+    ],
+)
+def test_permutation(p, holdout, status):
+    assert permutation_gate(one("membership_p", p, holdout=holdout), PUBLIC_1).status == status
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "baseline", "status"),
+    [
+        (0.0, 0.0, 0.0, "pass"),
+        (0.02, 0.01, 0.02, "pass"),  # coarse table: the holdout has as many
+        (0.0205, 0.015, 0.02, "pass"),
+        (0.0205, 0.0203, 0.02, "caution"),
+        (0.03, 0.01, 0.02, "caution"),
+        (0.03, 0.025, 0.02, "fail"),
+        (0.03, NAN, 0.02, "fail"),
+        (0.0, 0.0, NAN, "not assessed"),
+    ],
+)
+def test_copies(value, low, baseline, status):
+    evaluation = one("exact_copies", value, low, value + 0.01, baseline)
+    assert copies_gate(evaluation, PUBLIC_1).status == status
+
+
+def test_copies_prefer_the_paired_excess():
+    base = one("exact_copies", 0.03, 0.025, 0.04, 0.02)
+    paired = Score("exact_copies_excess", "privacy", "excess", 0.01, -0.01, 0.03)
+    assert copies_gate(base, PUBLIC_1).status == "fail"
+    both = Evaluation((*base.scores, paired), rows=base.rows)
+    assert copies_gate(both, PUBLIC_1).status == "caution"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "status"),
+    [(0.87, 0.86, "pass"), (0.87, 0.84, "caution"), (0.87, NAN, "not assessed")],
+)
+def test_utility(value, low, status):
+    evaluation = one("tstr_auc", value, low, 0.9, baseline=0.88)
+    assert utility_gate(evaluation, PUBLIC_1).status == status
+
+
+@pytest.mark.parametrize(("n", "status"), [(5, "pass"), (2, "caution"), (1, "caution")])
+def test_repeats(n, status):
+    assert repeats_gate(one("tstr_auc", 0.8, n=n), PUBLIC_1).status == status
+
+
+def test_guarantee(make_evaluation, make_guarantee):
+    evaluation = make_evaluation()
+
+    def statuses(guarantee, policy=PUBLIC_1):
+        return [g.status for g in guarantee_gates(evaluation, guarantee, policy=policy)]
+
+    assert statuses(None) == ["caution"]
+    assert statuses(make_guarantee(1.0)) == ["pass", "pass"]
+    assert statuses(make_guarantee(8.0)) == ["caution", "pass"]
+    assert statuses(make_guarantee(8.0), CONTROLLED_1) == ["pass", "pass"]
+    assert statuses(make_guarantee(1.0, delta=0.01)) == ["pass", "fail"]  # 644 rows
+    assert statuses(make_guarantee(NAN)) == ["not assessed", "pass"]
+    assert statuses(make_guarantee(1.0, audit_only=True)) == ["fail"]
+
+
+def test_safe_harbor():
+    assert safe_harbor_gate(None).status == "not assessed"
+    assert safe_harbor_gate([]).status == "pass"
+    assert safe_harbor_gate([{"class": "A", "status": "closed"}]).status == "pass"
+    gate = safe_harbor_gate([{"class": "C: dates", "column": "admitted", "reason": "a date"}])
+    assert gate.status == "caution"
+    assert "C: dates" in gate.control
+    assert is_open({"open": True}) and not is_open({"open": False})
+
+
+def test_all_green_is_a_release(make_evaluation, make_guarantee):
+    verdict = decide(make_evaluation(0.02), make_guarantee(1.0), lint=[])
+    assert verdict.decision == "RELEASE"
+    assert {g.status for g in verdict.gates} == {"pass"}
+    assert verdict.controls == ()
+
+
+PRIVACY_EVIDENCE = ("membership_auc", "membership_p", "exact_copies")
+
+
+@pytest.mark.parametrize("how", ["without", "nan"])
+@pytest.mark.parametrize("name", [*PRIVACY_EVIDENCE, "detection_auc", "tstr_auc"])
+def test_missing_evidence_is_never_green(make_evaluation, make_guarantee, name, how):
+    evaluation = make_evaluation(0.02, **{how: (name,)})
+    verdict = decide(evaluation, make_guarantee(1.0), lint=[])
+    (gate,) = (g for g in verdict.gates if g.name == name)
+    assert gate.status == "not assessed"
+    wanted = "NOT ASSESSED" if name in PRIVACY_EVIDENCE else "RELEASE WITH CONTROLS"
+    assert verdict.decision == wanted
+
+
+def test_an_empty_evaluation_is_not_assessed(make_guarantee):
+    verdict = decide(Evaluation(()), make_guarantee(1.0), lint=[])
+    assert verdict.decision == "NOT ASSESSED"
+    green = {g.name for g in verdict.gates if g.status == "pass"}
+    assert green == {"guarantee", "safe_harbor"}
+
+
+def test_no_guarantee_never_gives_a_plain_release(make_evaluation):
+    assert decide(make_evaluation(0.02), None, lint=[]).decision == "RELEASE WITH CONTROLS"
+
+
+def test_a_failed_privacy_gate_outweighs_missing_evidence(make_evaluation, make_guarantee):
+    evaluation = make_evaluation(0.02, attack=0.7, without=("exact_copies",))
+    verdict = decide(evaluation, make_guarantee(1.0), lint=None)
+    assert verdict.decision == "DO NOT RELEASE"
+    assert "membership attack, overall" in verdict.summary
+
+
+def test_quality_can_only_ask_for_controls(make_evaluation, make_guarantee):
+    verdict = decide(make_evaluation(0.45), make_guarantee(1.0), lint=[])
+    assert verdict.decision == "RELEASE WITH CONTROLS"
+    assert any("fit for" in control for control in verdict.controls)
