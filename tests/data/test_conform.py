@@ -49,7 +49,7 @@ ROW = st.tuples(
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(ROW, min_size=1, max_size=12))
 def test_written_and_read_is_the_same_table(tmp_path, cells):

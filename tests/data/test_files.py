@@ -27,7 +27,7 @@ from pegai.errors import DataError, UsageError
 from pegai.schema import Column, Schema
 
 QUICK = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 CELL = st.one_of(
     st.none(),
@@ -124,6 +124,11 @@ class TestReading:
                 read_frame(path, encoding=name)
         with pytest.raises(DataError, match="does not decode"):
             read_frame(path, encoding="ascii")
+
+    def test_broken_unicode_files(self, tmp_path):
+        for data in (b"\xff\xfea\0\n\0\x00\xd8", "a\nb\n".encode("utf-16") + b"x"):
+            with pytest.raises(DataError, match="does not decode"):
+                read_frame(written(tmp_path, data))
 
     def test_broken_text_after_the_sample_is_seen(self, tmp_path):
         # The choice of UTF-8 holds for the whole file, not for its first megabyte.
@@ -282,9 +287,8 @@ class TestScan:
             blocks = list(csv_records.read_blocks(tmp_path / "t.csv", dialect))
             assert sum(block.rows for block in blocks) == whole.height
             text = b"".join(block.data for block in blocks).decode()
-            assert [
-                tuple(c or None for c in r) for r in csv.reader(io.StringIO(text, newline=""))
-            ] == [tuple(r) for r in whole.rows()]
+            cells = csv.reader(io.StringIO(text, newline=""))
+            assert [tuple(cell or None for cell in row) for row in cells] == whole.rows()
 
 
 class TestWriting:

@@ -94,7 +94,8 @@ def test_many_levels_are_capped_below_what_boosting_takes():
 )
 def test_awkward_columns_give_finite_matrices(values):
     real = Table(
-        pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)}), schema_from_dict({"fields": NUMBER})
+        pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)}),
+        schema_from_dict({"fields": NUMBER}),
     )
     features = fit_features(real)
     coded = encode(features, real)

@@ -140,7 +140,9 @@ def test_figures_stand_in_the_table(page):
 
 
 def test_no_candidate_with_privacy(make_evaluation, surroundings):
-    candidate = Candidate("a", "Plain CTGAN", "ctgan", make_evaluation(0.02), released=True)
+    candidate = Candidate(
+        "a", "Plain CTGAN", "ctgan", make_evaluation(0.02, plots={"seeds": 5}), released=True
+    )
     found = Page(render_html(build_content([candidate], **surroundings)))
     assert "No formal guarantee." in found.text
     assert "RELEASE WITH CONTROLS" in found.headings
@@ -168,7 +170,7 @@ def test_empty_plots(make_evaluation, surroundings, empty):
 
 def test_nan_scores(make_evaluation, surroundings):
     names = tuple(s.name for s in make_evaluation().scores)
-    evaluation = make_evaluation(nan=names)
+    evaluation = make_evaluation(nan=names, plots={"seeds": 5})
     found = Page(render_html(build_content([Candidate("a", "A", "m", evaluation)], **surroundings)))
     assert "NOT ASSESSED" in found.headings
     assert "nan" not in re.findall(r"\w+", found.text.lower())

@@ -231,7 +231,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(PIECES, min_size=6, max_size=6), min_size=1, max_size=12), st.booleans())
 def test_every_draft_fits_its_table(rows, uniform):
     # Columns of one kind of cell are likelier if each row repeats the pieces of the first.
@@ -245,7 +245,7 @@ def test_every_draft_fits_its_table(rows, uniform):
     assert schema_from_dict(schema.to_dict()) == schema
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=2), st.integers(1, 8))
 def test_columns_of_few_pieces_fit(pieces, repeat):
     frame = pl.DataFrame({"x": pieces * repeat})

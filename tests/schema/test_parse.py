@@ -215,7 +215,7 @@ def test_marks_of_parts_add_up():
                 assert merge_marks(merge_marks(a, b), c) == merge_marks(a, merge_marks(b, c))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(alphabet="0123456789.,+-eE naNAyestrufTZ:/", max_size=12), max_size=8))
 def test_no_text_crashes_any_reader(cells):
     for type_ in ("integer", "number", "boolean", "date", "datetime", "string"):
@@ -226,7 +226,7 @@ def test_no_text_crashes_any_reader(cells):
         assert not (reading.unreadable & reading.values.is_not_null()).any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1).filter(lambda i: i != -9)))
 def test_integers_come_back_exactly(values):
     assert read([str(v) for v in values], "integer", pl.String) == values

@@ -231,7 +231,10 @@ def _plain(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _fixed(name: str, places: int) -> pl.Expr:
     """A float column as text with exactly so many decimal places; huge values as they are."""
-    exact = pl.col(name).cast(pl.Decimal(38, places), strict=False).cast(pl.String)
+    rounded = pl.col(name).round(places)
+    # Some versions of Polars cut off where others round: a quarter of a unit outwards suits both.
+    nudged = rounded + rounded.sign() * (0.25 / 10**places)
+    exact = nudged.cast(pl.Decimal(38, places), strict=False).cast(pl.String)
     return pl.coalesce(exact, pl.col(name).cast(pl.String)).alias(name)
 
 

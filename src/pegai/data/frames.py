@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from pegai.errors import DataError
+from pegai.schema.parse import null_where
 
 FrameT = TypeVar("FrameT")
 
@@ -109,7 +110,7 @@ def _pandas_column(series: Any) -> pl.Series:
     if hasattr(dtype, "categories") and hasattr(series, "cat"):
         levels = _objects(series.cat.categories.to_numpy(dtype=object), name=series.name)
         codes = pl.Series(series.cat.codes.to_numpy().astype(np.int64))
-        return levels.cast(pl.String).gather(codes.set(pl.Series(missing), None))
+        return levels.cast(pl.String).gather(null_where(codes, pl.Series(missing)))
     if kind == "M":
         return _pandas_datetimes(series, missing)
     if kind in "iufb":
@@ -118,7 +119,7 @@ def _pandas_column(series: Any) -> pl.Series:
         if kind == "f":
             return pl.Series(series.to_numpy(dtype=np.float64, na_value=np.nan)).fill_nan(None)
         values = pl.Series(series.to_numpy(dtype=plain, **filled))
-        return values.set(pl.Series(missing), None) if missing.any() else values
+        return null_where(values, pl.Series(missing)) if missing.any() else values
     if kind in "mc" or str(dtype).startswith(("period", "interval")):
         raise DataError(
             f"column {series.name!r} is {dtype}", hint="turn it into numbers, dates or text"
@@ -132,7 +133,7 @@ def _pandas_datetimes(series: Any, missing: np.ndarray) -> pl.Series:
     zone = getattr(series.dtype, "tz", None)
     utc = series.dt.tz_convert("UTC").dt.tz_localize(None) if zone is not None else series
     moments = utc.to_numpy(dtype="datetime64[us]").view(np.int64)
-    cells = pl.Series(moments).set(pl.Series(missing), None).cast(pl.Datetime("us"))
+    cells = null_where(pl.Series(moments), pl.Series(missing)).cast(pl.Datetime("us"))
     return cells if zone is None else cells.dt.replace_time_zone("UTC")
 
 

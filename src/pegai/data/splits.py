@@ -17,6 +17,7 @@ import polars as pl
 
 from pegai.data.table import Table
 from pegai.errors import DataError, UsageError
+from pegai.schema.parse import null_where
 
 TARGET_BANDS = 4
 """A numeric target is stratified by its quartiles."""
@@ -98,4 +99,4 @@ def _banded(table: Table, name: str) -> pl.Series:
         return pl.Series([None] * len(values), dtype=pl.Int64)
     cuts = np.quantile(present, np.arange(1, TARGET_BANDS) / TARGET_BANDS)
     bands = pl.Series(np.searchsorted(cuts, values, side="left"))
-    return bands.set(pl.Series(np.isnan(values)), None)
+    return null_where(bands, pl.Series(np.isnan(values)))

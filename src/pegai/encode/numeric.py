@@ -54,7 +54,9 @@ class NumericSummary:
         # Two points a bin, just inside its edges, make the sketch's quantiles uniform in the bin.
         inset = np.diff(edges) * 1e-9
         points = np.column_stack([edges[:-1] + inset, edges[1:] - inset]).ravel()
-        return cls(points, np.repeat(kept[:-1] / 2, 2), float(kept[-1]), exact=False)
+        weights = np.repeat(kept[:-1] / 2, 2)
+        held = weights > 0
+        return cls(points[held], weights[held], float(kept[-1]), exact=False)
 
     @property
     def total(self) -> float:

@@ -26,7 +26,9 @@ from pegai.evaluate.privacy.membership import (
 )
 from pegai.evaluate.scores import Score, mean_interval
 
-ROC_GRID = np.unique(np.concatenate([np.linspace(0, 0.1, 21), np.linspace(0, 1, 101)]).round(6))
+ROC_GRID = np.unique(
+    np.concatenate([np.logspace(-4, -1, 31), np.linspace(0, 0.1, 21), np.linspace(0, 1, 101)])
+).round(6)
 
 
 def privacy_scores(cache: RealBaselines, measured: Sequence[Measured]) -> tuple[Score, ...]:

@@ -67,9 +67,7 @@ def _score(cache: RealBaselines, found: Sequence[Utility], learner: str, metric:
     resampled = np.array([u.resampled[learner][metric] for u in found])
     rng = cache.streams.child("combine/utility").get("split")
     low, high = combine(np.array(values), resampled, rng, bounds=_BOUNDS.get(metric, (0.0, 1.0)))
-    few = ""
-    if metric == "auc" and math.isnan(cache.utility.values[learner][metric]):
-        few = f"not assessed: the holdout has fewer than {MIN_CLASS_ROWS} rows of a class"
+    few = _few_rows(cache.utility) if metric == "auc" else ""
     return Score(
         f"tstr_{metric}/{learner}",
         "utility",
@@ -107,8 +105,14 @@ def _drop(cache: RealBaselines, task: Task, found: Sequence[Utility]) -> Score:
         "lower",
         len(values),
         tuple(values),
-        joined(*(u.note for u in found), values_note(len(values))),
+        joined(_few_rows(real), *(u.note for u in found), values_note(len(values))),
     )
+
+
+def _few_rows(real: Utility) -> str:
+    if not math.isnan(real.values[HEADLINE]["auc"]):
+        return ""
+    return f"not assessed: the holdout has fewer than {MIN_CLASS_ROWS} rows of a class"
 
 
 def utility_plots(cache: RealBaselines, measured: Sequence[Measured]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ of two neighbours grows by at most `sqrt(d) x step` in L2 and `d x step` in L1. 
 at most 0.1 % more noise, nothing left out. Values beyond 2^62 steps are clamped, which moves no two
 of them apart.
 
-The declared sensitivity must hold for the arrays as they are given, computed in floating point.
+The declared sensitivity must hold for the arrays as they are given, computed in floating point. The
+noise is a further 2^-30 wider, for the rounding of float64 sums over up to a million rows; float32
+sums need a larger bound declared.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ Array = NDArray[Any]
 RELATIVE_STEP = 2.0**-10
 """Largest growth of a sensitivity by rounding to the grid."""
 
-_ROUND_UP = 1.0 + 2.0**-40  # covers the rounding of the few products below
+_ROUND_UP = 1.0 + 2.0**-30  # covers the rounding of float64 here and in the sums of callers
 _LARGEST = 2**62
 
 

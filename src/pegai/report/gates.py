@@ -30,6 +30,9 @@ AGREEMENT = (
 MORE_PATIENTS = (
     "Repeat the attack with more holdout patients, or treat the data as if the limit were missed."
 )
+REFIT = (
+    "Fit again with differential privacy or a smaller ε, or with a generator that memorises less."
+)
 HOLDOUT = "Keep a random holdout of patients before training and run the attack on it."
 
 
@@ -155,7 +158,7 @@ def permutation_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
     """Whether training patients stand out at all: the exact permutation test of all attacks."""
     score = evaluation.get("membership_p")
     p = _value(score)
-    name, title = "membership_p", "Do training patients stand out?"
+    name, title = "membership_p", "Training patients standing out"
     holdout = evaluation.rows.get("holdout", 0)
     rule = f"Permutation p of at least {figure(policy.min_p, 2)}"
     missing = [q for q, _ in _hit_rates(policy) if holdout < patients_needed(q, policy)]
@@ -173,7 +176,7 @@ def permutation_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
         return Gate(name, "privacy", title, rule, value, "pass", reason)
     reason = "There is evidence that training patients stand out, small or large."
     if missing and p < policy.fail_p:
-        return Gate(name, "privacy", title, rule, value, "fail", reason)
+        return Gate(name, "privacy", title, rule, value, "fail", reason, REFIT)
     return Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
 
 
@@ -202,7 +205,7 @@ def copies_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
         reason = "More copies than expected, though chance can't be ruled out."
         return Gate(name, "privacy", title, rule, value, "caution", reason, MORE_PATIENTS)
     reason = "Rows of real patients are repeated in the synthetic data."
-    return Gate(name, "privacy", title, rule, value, "fail", reason)
+    return Gate(name, "privacy", title, rule, value, "fail", reason, REFIT)
 
 
 def safe_harbor_gate(lint: Sequence[Mapping[str, Any]] | None) -> Gate:
@@ -309,7 +312,7 @@ def _attack_gate(
         return Gate(name, "privacy", title, rule, value, "pass", reason)
     if score.low > chance + TINY:
         reason = "The attack works, and a leak above the limit can't be excluded."
-        return Gate(name, "privacy", title, rule, value, "fail", reason)
+        return Gate(name, "privacy", title, rule, value, "fail", reason, REFIT)
     reason = "No leak was found, but the interval is too wide to exclude one above the limit."
     return Gate(name, "privacy", title, rule, value, "caution", reason, MORE_PATIENTS)
 

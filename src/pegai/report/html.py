@@ -132,6 +132,7 @@ def _plots(content: Content) -> dict[str, Any]:
         "marginals": drawn,
         "marginal_grid": tables.marginal_grid(drawn.distances),
         "correlations": pairs,
+        "association": str(correlation.get("method") or "") if correlation else "",
         "pair_grid": tables.pair_grid(pairs.worst),
         "scatter": plot_scatter(scatter) if scatter else (),
         "classifiers": plot_classifiers(tstr) if tstr else (),

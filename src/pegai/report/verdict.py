@@ -38,8 +38,10 @@ class Verdict:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """What the policy asks for besides, each once."""
-        return tuple(dict.fromkeys(g.control for g in self.gates if g.control))
+        """What to do, each once: about the checks that decided, or all that are not a pass."""
+        deciding = {"DO NOT RELEASE": "fail", "NOT ASSESSED": "not assessed"}.get(self.decision)
+        asked = (g for g in self.gates if deciding is None or g.status == deciding)
+        return tuple(dict.fromkeys(g.control for g in asked if g.control))
 
     def with_status(self, status: Status) -> tuple[Gate, ...]:
         """The gates with one result."""

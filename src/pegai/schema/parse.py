@@ -115,14 +115,20 @@ def blank_missing(
     if cells.dtype.is_numeric():
         cells = cells.fill_nan(None) if cells.dtype.is_float() else cells
         coded = cells.cast(pl.Float64, strict=False).is_in(codes)
-        return cells.set(coded.fill_null(False), None) if codes else cells
+        return null_where(cells, coded) if codes else cells
     if cells.dtype != pl.String:
         return cells
     texts = cells if exact else cells.str.strip_chars()
     absent = texts.is_in(sorted({"", *markers, *(_NAN_TEXTS if numeric else ())}))
     if numeric and codes:
         absent = absent | texts.cast(pl.Float64, strict=False).is_in(codes)
-    return (cells if keep_blanks else texts).set(absent.fill_null(False), None)
+    return null_where(cells if keep_blanks else texts, absent)
+
+
+def null_where(values: pl.Series, mask: pl.Series) -> pl.Series:
+    """The values with null where the mask is true; a null in the mask counts as false."""
+    # Series.set knows no dates in the older Polars that pegai supports.
+    return values.zip_with(~mask.fill_null(False), values.clear(len(values)))
 
 
 def decimal_mark(texts: pl.Series) -> Mark:
@@ -176,7 +182,7 @@ def _read_number(cells: pl.Series, column: Column, mark: Mark | None) -> pl.Seri
         values = cells.cast(pl.Float64, strict=False)
     else:
         return _unreadable(cells, pl.Float64())
-    return values.set((~values.is_finite()).fill_null(False), None)
+    return null_where(values, ~values.is_finite())
 
 
 def _read_boolean(cells: pl.Series, column: Column, mark: Mark | None) -> pl.Series:
@@ -271,7 +277,7 @@ def parse_datetimes(texts: pl.Series, pattern: str) -> pl.Series:
 
 def _four_digit_years(moments: pl.Series) -> pl.Series:
     # %Y also takes `20` for the year 20: a silent wrong century.
-    return moments.set((moments.dt.year() < 1000).fill_null(False), None)
+    return null_where(moments, moments.dt.year() < 1000)
 
 
 def parse_iso_datetimes(texts: pl.Series) -> pl.Series:
@@ -284,7 +290,7 @@ def parse_iso_datetimes(texts: pl.Series) -> pl.Series:
         if pattern in ISO_OFFSETS:
             rest = rest.str.replace(" ", "T", literal=True)
         found = found.zip_with(found.is_not_null(), parse_datetimes(rest, pattern))
-        rest = rest.set(found.is_not_null(), None)
+        rest = null_where(rest, found.is_not_null())
     return found
 
 
@@ -306,16 +312,16 @@ def _pointed(cells: pl.Series, column: Column, mark: Mark | None) -> pl.Series:
 
 def _whole(numbers: pl.Series) -> pl.Series:
     fits = numbers.is_finite() & (numbers == numbers.round(0)) & (numbers.abs() <= _EXACT)
-    return numbers.set((~fits).fill_null(True), None).cast(pl.Int64)
+    return null_where(numbers, ~fits).cast(pl.Int64)
 
 
 def _either(true: pl.Series, false: pl.Series) -> pl.Series:
-    return true.set((~(true | false)).fill_null(True), None)
+    return null_where(true, ~(true | false))
 
 
 def _midnights(moments: pl.Series) -> pl.Series:
     dates = moments.cast(pl.Date)
-    return dates.set((dates.cast(pl.Datetime("us")) != moments).fill_null(False), None)
+    return null_where(dates, dates.cast(pl.Datetime("us")) != moments)
 
 
 def _as_text(cells: pl.Series) -> pl.Series:

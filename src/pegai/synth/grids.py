@@ -137,13 +137,15 @@ def noisy_summary(
     """Summaries for the encoders from noisy tables.
 
     Cells of numeric columns below `threshold` are emptied: far from the data all cells hold
-    noise alone, which would spread the quantiles over the whole public range.
+    noise alone, which would spread the quantiles over the whole public range. Where no cell is
+    left, all count alike: nothing is known but the range.
     """
     parts: list[CategoricalSummary | NumericSummary] = []
     for grid, counts in zip(grids, tables, strict=True):
         total = counts.sum(axis=0)
         if grid.edges is not None:
-            total[:-1] = np.where(total[:-1] < threshold, 0.0, total[:-1])
+            kept = np.where(total[:-1] < threshold, 0.0, total[:-1])
+            total[:-1] = kept if kept.any() else 1.0
         parts.append(grid.summary(total))
     return TableSummary(schema, tuple(parts))
 

@@ -95,7 +95,7 @@ def hospital(rows=200, seed=7, *, per_patient=1):
             "device_serial": person(lambda: fake.bothify("SN-####-????").upper()),
             "homepage": person(fake.url),
             "last_ip": each(fake.ipv4),
-            "fingerprint": person(lambda: fake.sha1()),
+            "fingerprint": person(fake.sha1),
             "photo": person(lambda: f"{fake.user_name()}.jpg"),
             "study_uuid": each(fake.uuid4),
             "sex": one_of("male", "female"),

@@ -3,7 +3,13 @@ import pytest
 
 from pegai.evaluate.features import encode, fit_features
 from pegai.evaluate.utility import learners
-from pegai.evaluate.utility.learners import LEARNERS, REGRESSORS, class_scores, matrices, predictions
+from pegai.evaluate.utility.learners import (
+    LEARNERS,
+    REGRESSORS,
+    class_scores,
+    matrices,
+    predictions,
+)
 
 
 @pytest.fixture(scope="module")

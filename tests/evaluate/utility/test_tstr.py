@@ -25,7 +25,9 @@ def with_target(table, name):
     columns = []
     for column in table.schema.columns:
         role = "target" if column.name == name else "feature"
-        columns.append(column.model_copy(update={"pegai": column.pegai.model_copy(update={"role": role})}))
+        columns.append(
+            column.model_copy(update={"pegai": column.pegai.model_copy(update={"role": role})})
+        )
     return Table(table.frame, table.schema.replace_columns(tuple(columns)))
 
 
@@ -54,7 +56,9 @@ def test_no_target_in_training_is_not_assessed(patients):
     real = patients(100, 1)
     features, task, _ = task_of(real, patients(80, 2))
     blank = pl.lit(None, dtype=pl.String).alias("outcome")
-    found = train_and_test(task, encode(features, Table(real.frame.with_columns(blank), real.schema)))
+    found = train_and_test(
+        task, encode(features, Table(real.frame.with_columns(blank), real.schema))
+    )
     assert np.isnan(found.values["random_forest"]["auc"])
     assert "no row" in found.note
 
@@ -83,7 +87,10 @@ def test_reasons_for_no_utility(patients, change, reason):
 
 
 def test_a_numeric_target_is_regression(patients):
-    real, test = with_target(patients(200, 1), "pressure"), with_target(patients(150, 2), "pressure")
+    real, test = (
+        with_target(patients(200, 1), "pressure"),
+        with_target(patients(150, 2), "pressure"),
+    )
     features, task, _ = task_of(real, test)
     assert not task.target.is_class
     values = train_and_test(task, encode(features, real)).values

@@ -7,16 +7,15 @@ probability of as many hits among as many values is below one in a million (bino
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 
-import polars as pl
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from pegai.data.deidentify.identifiers import IdentifierClass
-from pegai.data.deidentify.profile import Profile
+from pegai.data.deidentify.profile import VALUE, Profile, count_each
 
 _C = IdentifierClass
 
@@ -143,8 +142,8 @@ class CheckMatch:
 
     Attributes:
         number: The kind.
-        share: Share of the cells with a value that pass.
-        rows: Number of cells that pass.
+        share: Share of the cells with a value of its form.
+        rows: Number of cells of its form.
     """
 
     number: CheckedNumber
@@ -152,29 +151,28 @@ class CheckMatch:
     rows: int
 
 
-def match_check_digit(column: Profile) -> CheckMatch | None:
-    """The kind of number whose check digits a column has, or None."""
-    if column.distinct == 0 or column.mean_digits < 5 or column.mean_words > 6:
-        return None
-    few = column.sample(_SAMPLE)
-    for number in CHECKED:
-        if _is_proved(few, number):
-            shaped = column.values.str.contains(number.regex)
-            rows = column.rows_where(shaped)
-            return CheckMatch(number, rows / column.present, rows)
-    return None
+def match_check_digits(columns: Sequence[Profile]) -> dict[str, CheckMatch]:
+    """The kind of number of each column whose check digits are right beyond chance."""
+    able = [c for c in columns if c.mean_digits >= 5 and c.mean_words <= 6]
+    few = [column.sample(_SAMPLE) for column in able]
+    shaped = count_each(few, [VALUE.str.contains(number.regex) for number in CHECKED])
+    found: dict[str, CheckMatch] = {}
+    for column, part, (*rows, _) in zip(able, few, shaped, strict=True):
+        for number, n in zip(CHECKED, rows, strict=True):
+            if n >= _MIN_SHARE * part.present and _is_proved(part, number):
+                matched = column.count(VALUE.str.contains(number.regex))[0]
+                found[column.name] = CheckMatch(number, matched / column.present, matched)
+                break
+    return found
 
 
 def _is_proved(few: Profile, number: CheckedNumber) -> bool:
-    shaped = few.values.str.contains(number.regex)
-    if few.share(shaped) < _MIN_SHARE:
-        return False
     check = _checker(number.module)
-    tried = few.values.filter(shaped)
+    tried = few.values.filter(few.values.str.contains(number.regex))
     passed = sum(check(value) for value in tried)
     if passed < _MIN_SHARE * tried.len():
         return False
-    return bool(binom.sf(passed - 1, tried.len(), number.chance) < _MAX_CHANCE)
+    return bool(bdtrc(passed - 1, tried.len(), number.chance) < _MAX_CHANCE)
 
 
 @cache
@@ -204,10 +202,3 @@ def _vin_is_valid(value: str) -> bool:
     """The check digit of 49 CFR 565.15: the ninth place is the weighted sum modulo 11."""
     total = sum(w * _VIN_VALUES[c] for w, c in zip(_VIN_WEIGHTS, value, strict=True))
     return "0123456789X"[total % 11] == value[8]
-
-
-def check_digit_rows(values: pl.Series, number: CheckedNumber) -> pl.Series:
-    """Which values are of the form and pass the check; shape (values,)."""
-    check = _checker(number.module)
-    shaped = values.str.contains(number.regex).fill_null(False)
-    return pl.Series([bool(s) and check(v) for v, s in zip(values, shaped, strict=True)])

@@ -134,3 +134,19 @@ class Deidentified:
     actions: tuple[Action, ...]
     schema: Schema | None
     detections: tuple[Detection, ...]
+
+    def rows(self) -> list[dict[str, str | int]]:
+        """The actions as rows of a table for people and for JSON."""
+        return [
+            {
+                "column": a.column,
+                "class": f"({a.identifier_class.letter}) {a.identifier_class.title}"
+                if a.identifier_class is not None
+                else "",
+                "evidence": ", ".join(a.evidence),
+                "action": a.action,
+                "cells": a.cells,
+                "note": a.note,
+            }
+            for a in self.actions
+        ]

@@ -6,11 +6,12 @@ letter, so that intervals between two events of one patient stay as they were to
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from pegai.data.deidentify.profile import Profile
+from pegai.data.deidentify.profile import VALUE, Profile, count_each
 
 _REST = (
     r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s?(?:[AaPp][Mm])?"
@@ -66,6 +67,7 @@ _SPELLED = (
     r"februari|maart|mei|augustus|december|janeiro|fevereiro|março|maio|junho|julho|setembro|"
     r"outubro|novembro|dezembro) (de )?\d{4}"
 )
+_SAMPLE = 2_000
 _MIN_SHARE = 0.8
 _YEARS = (1700, 2299)
 
@@ -74,15 +76,21 @@ def _full(regex: str) -> str:
     return f"^({regex})({_REST})$"
 
 
-def parse(values: pl.Series, form: DateFormat) -> pl.Series:
-    """The dates of a column in one format, null where a value is none; shape (values,)."""
-    text = values.str.extract(_full(form.regex), 1)
-    pattern, text = (
-        ("%Y-%m-%d", text + "-01") if form.strftime == "%Y-%m" else (form.strftime, text)
-    )
-    dates = text.str.to_date(pattern, strict=False)
-    inside = dates.dt.year().is_between(*_YEARS)
-    return pl.select(pl.when(inside).then(dates)).to_series().alias(values.name)
+def parse(text: pl.Expr, form: DateFormat) -> pl.Expr:
+    """The dates of a text column in one format, null where a cell is none."""
+    date = text.str.extract(_full(form.regex), 1)
+    if form.strftime == "%Y-%m":
+        found = (date + "-01").str.to_date("%Y-%m-%d", strict=False)
+    else:
+        found = date.str.to_date(form.strftime, strict=False)
+    return pl.when(found.dt.year().is_between(*_YEARS)).then(found)
+
+
+def _of(text: pl.Series, *expressions: pl.Expr) -> list[pl.Series]:
+    """Expressions over the column `text`, as series of its name."""
+    frame = text.alias("text").to_frame()
+    named = [expression.alias(str(i)) for i, expression in enumerate(expressions)]
+    return [series.alias(text.name) for series in frame.select(named).iter_columns()]
 
 
 @dataclass(frozen=True)
@@ -108,42 +116,56 @@ class FoundDates:
         return self.formats[0]
 
 
-def find_dates(column: Profile, declared: str | None = None) -> FoundDates | None:
-    """How a column's dates are written, or None where fewer than four cells in five are dates.
+def find_dates(
+    columns: Sequence[Profile], declared: Mapping[str, str | None]
+) -> dict[str, FoundDates]:
+    """How the dates of each column are written; columns of other things are left out.
+
+    A column holds dates if at least four in five of its cells with a value are dates.
 
     Args:
-        column: The column.
-        declared: The strptime pattern of the schema; it decides between day first and month first.
+        columns: The columns.
+        declared: Column name to the strptime pattern of the schema, which decides between day
+            first and month first.
     """
-    if column.distinct == 0 or (column.is_numeric and not column.is_integer):
-        return None
-    few = column.sample(2_000)
-    shares = [(few.share(parse(few.values, form).is_not_null()), form) for form in FORMATS]
-    best = max(share for share, _ in shares)
-    if best >= _MIN_SHARE:
-        formats = tuple(form for share, form in shares if share == best)
+    able = [c for c in columns if c.mean_digits >= 3 and (c.is_integer or not c.is_numeric)]
+    few = [column.sample(_SAMPLE) for column in able]
+    shapes = [VALUE.str.contains(_full(form.regex)) for form in FORMATS]
+    shaped = count_each(few, [*shapes, VALUE.str.contains(_SPELLED)])
+    found: dict[str, FoundDates] = {}
+    for column, part, (*rows, any_shape) in zip(able, few, shaped, strict=True):
+        if any_shape >= _MIN_SHARE * part.present:
+            likely = [form for form, n in zip(FORMATS, rows[:-1], strict=True) if n]
+            dates = _read(column, part, likely, declared.get(column.name))
+            if dates is not None:
+                found[column.name] = dates
+    return found
+
+
+def _read(
+    column: Profile, few: Profile, likely: list[DateFormat], declared: str | None
+) -> FoundDates | None:
+    rows = few.count(*(parse(VALUE, form).is_not_null() for form in likely))
+    best = max(rows, default=0)
+    if best >= _MIN_SHARE * few.present:
+        formats = tuple(form for form, n in zip(likely, rows, strict=True) if n == best)
         told = tuple(form for form in formats if declared and declared.startswith(form.strftime))
-        rows = column.rows_where(parse(column.values, formats[0]).is_not_null())
-        return FoundDates((told or _different(few, formats)), rows / column.present, rows)
-    looks = _looks_like_a_date(few.values)
-    if few.share(looks) < _MIN_SHARE:
+        dated = column.count(parse(VALUE, formats[0]).is_not_null())[0]
+        return FoundDates((told or _different(few, formats)), dated / column.present, dated)
+    looks = pl.any_horizontal(
+        VALUE.str.contains(_SPELLED), *(parse(VALUE, form).is_not_null() for form in likely)
+    )
+    if few.count(looks)[0] < _MIN_SHARE * few.present:
         return None
-    rows = column.rows_where(_looks_like_a_date(column.values))
-    return FoundDates((), rows / column.present, rows)
+    dated = column.count(looks)[0]
+    return FoundDates((), dated / column.present, dated)
 
 
 def _different(few: Profile, formats: tuple[DateFormat, ...]) -> tuple[DateFormat, ...]:
     """The formats that read some value differently: `%d %b` and `%d %B` agree on May."""
-    first = parse(few.values, formats[0])
-    others = [form for form in formats[1:] if not parse(few.values, form).equals(first)]
-    return (formats[0], *others)
-
-
-def _looks_like_a_date(values: pl.Series) -> pl.Series:
-    found = values.str.contains(_SPELLED)
-    for form in FORMATS:
-        found = found | parse(values, form).is_not_null()
-    return found
+    first, *others = _of(few.values, *(parse(pl.col("text"), form) for form in formats))
+    told = [f for f, dates in zip(formats[1:], others, strict=True) if not dates.equals(first)]
+    return (formats[0], *told)
 
 
 def shift_days(text: pl.Series, form: DateFormat, days: pl.Series) -> pl.Series:
@@ -154,10 +176,11 @@ def shift_days(text: pl.Series, form: DateFormat, days: pl.Series) -> pl.Series:
         form: How its dates are written; the result is written so too.
         days: Whole days, shape (rows,).
     """
-    moved = parse(text, form).to_frame("date").with_columns(days.alias("days"))
-    moved = moved.select(pl.col("date") + pl.duration(days=pl.col("days"))).to_series()
-    written = moved.dt.strftime(_like(text, form))
-    return (written + text.str.extract(_full(form.regex), 2)).alias(text.name)
+    frame = pl.DataFrame({"text": text, "days": days})
+    moved = parse(pl.col("text"), form) + pl.duration(days=pl.col("days"))
+    rest = pl.col("text").str.extract(_full(form.regex), 2)
+    written = moved.dt.strftime(_like(text, form)) + rest
+    return frame.select(written.alias(text.name)).to_series()
 
 
 def _like(text: pl.Series, form: DateFormat) -> str:
@@ -170,8 +193,7 @@ def _like(text: pl.Series, form: DateFormat) -> str:
 
 def years(text: pl.Series, formats: tuple[DateFormat, ...]) -> pl.Series:
     """The year of each date as text, null where there is none; shape (rows,)."""
-    found = pl.repeat(None, text.len(), dtype=pl.Int32, eager=True)
-    for form in formats or FORMATS:
-        found = pl.select(pl.coalesce(found, parse(text, form).dt.year())).to_series()
-    spelled = text.str.extract(r"(?:^|\D)((?:18|19|20|21)\d{2})(?:\D|$)", 1)
-    return pl.select(pl.coalesce(found.cast(pl.String), spelled)).to_series().alias(text.name)
+    column = pl.col("text")
+    read = [parse(column, form).dt.year().cast(pl.String) for form in formats or FORMATS]
+    spelled = column.str.extract(r"(?:^|\D)((?:18|19|20|21)\d{2})(?:\D|$)", 1)
+    return _of(text, pl.coalesce(*read, spelled))[0]

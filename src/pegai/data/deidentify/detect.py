@@ -12,10 +12,10 @@ from typing import Literal
 import polars as pl
 
 from pegai.data.deidentify import names
-from pegai.data.deidentify.check_digits import match_check_digit
+from pegai.data.deidentify.check_digits import match_check_digits
 from pegai.data.deidentify.dates import find_dates
 from pegai.data.deidentify.identifiers import IdentifierClass
-from pegai.data.deidentify.patterns import match_pattern
+from pegai.data.deidentify.patterns import match_patterns
 from pegai.data.deidentify.persons import person_share
 from pegai.data.deidentify.profile import Profile, profile
 from pegai.data.deidentify.uniqueness import is_unique_code
@@ -58,10 +58,13 @@ def detect(frame: pl.DataFrame, schema: Schema | None = None) -> list[Detection]
         schema: Says which columns are identifiers, dates or categories, and what means "missing".
     """
     columns = {name: profile(frame[name], missing_texts(schema, name)) for name in frame.columns}
+    values = _by_value(list(columns.values()), schema)
     found = {
         name: detection
         for name, column in columns.items()
-        if (detection := _detect(column, _declared(schema, name), unit_of(schema)))
+        if (
+            detection := _detect(column, _declared(schema, name), unit_of(schema), values.get(name))
+        )
     }
     found |= {d.column: d for d in _linked(columns, found, schema)}
     return [found[name] for name in frame.columns if name in found]
@@ -118,10 +121,12 @@ def _declared(schema: Schema | None, name: str) -> Column | None:
     return schema[name] if schema is not None and name in schema else None
 
 
-def _detect(column: Profile, declared: Column | None, unit: str | None) -> Detection | None:
+def _detect(
+    column: Profile, declared: Column | None, unit: str | None, by_value: Detection | None
+) -> Detection | None:
     by_name = _by_name(column, declared)
     if column.name == unit or (declared is not None and declared.role == "identifier"):
-        kind = by_name or _by_value(column, declared)
+        kind = by_name or by_value
         default = _C.MEDICAL_RECORD if column.name == unit else _C.UNIQUE_CODE
         share = 1.0 if column.present else 0.0
         named = kind.identifier_class if kind else default
@@ -130,7 +135,6 @@ def _detect(column: Profile, declared: Column | None, unit: str | None) -> Detec
         return _old_age(column)
     if declared is not None and (declared.kind in ("boolean",) or declared.categories is not None):
         return None
-    by_value = _by_value(column, declared)
     if by_name is None or by_value is None:
         return by_name or by_value
     # Form and check digits say what a value is more surely than a name does, except that only a
@@ -209,18 +213,31 @@ def _is_serial_date(column: Profile) -> bool:
     return isinstance(middle, float) and (5_000 < middle < 80_000 or 1e8 < middle < 1e13)
 
 
-def _by_value(column: Profile, declared: Column | None) -> Detection | None:
-    checked = match_check_digit(column)
-    if checked is not None:
-        kind = checked.number.identifier_class
-        return Detection(column.name, kind, ("check digit",), checked.share, checked.rows)
-    dated = find_dates(column, declared.format if declared is not None else None)
-    if dated is not None:
-        return Detection(column.name, _C.DATE, ("pattern",), dated.share, dated.rows)
-    formed = match_pattern(column)
-    if formed is not None:
-        kind = formed.pattern.identifier_class
-        return Detection(column.name, kind, ("pattern",), formed.share, formed.rows)
+def _by_value(columns: list[Profile], schema: Schema | None) -> dict[str, Detection]:
+    """What the values of each column say, if they say anything."""
+    checked = match_check_digits(columns)
+    dated = find_dates(columns, date_formats(schema))
+    formed = match_patterns(columns)
+    found: dict[str, Detection] = {}
+    for column in columns:
+        name = column.name
+        if (check := checked.get(name)) is not None:
+            kind, evidence, match = check.number.identifier_class, "check digit", check
+        elif (dates := dated.get(name)) is not None:
+            kind, evidence, match = _C.DATE, "pattern", dates
+        elif (form := formed.get(name)) is not None:
+            kind, evidence, match = form.pattern.identifier_class, "pattern", form
+        else:
+            other = _by_words(column)
+            if other is not None:
+                found[name] = other
+            continue
+        found[name] = Detection(name, kind, (evidence,), match.share, match.rows)
+    return found
+
+
+def _by_words(column: Profile) -> Detection | None:
+    """Names of persons, or codes of which every row has its own."""
     if names.is_vocabulary(column.name):
         return None
     named = person_share(column)
@@ -230,6 +247,11 @@ def _by_value(column: Profile, declared: Column | None) -> Detection | None:
     if is_unique_code(column):
         return Detection(column.name, _C.UNIQUE_CODE, ("uniqueness",), 1.0, column.present)
     return None
+
+
+def date_formats(schema: Schema | None) -> dict[str, str | None]:
+    """Column name to the strptime pattern that the schema gives."""
+    return {c.name: c.format for c in schema.columns} if schema is not None else {}
 
 
 def _linked(

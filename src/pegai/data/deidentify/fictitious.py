@@ -20,7 +20,7 @@ from pegai.errors import UsageError
 _C = IdentifierClass
 Draw = Callable[[int], list[str]]
 
-_POOL = 1_500
+_POOL = 1_200
 _DIGITS, _UPPER, _LOWER, _HEX = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "", "0123456789abcdef"
 _LOWER = _UPPER.lower()
 _UUID = "hhhhhhhh-hhhh-4hhh-ahhh-hhhhhhhhhhhh"
@@ -98,8 +98,8 @@ class Fictitious:
 
     def _names(self, originals: pl.Series) -> Draw:
         faker = self._faker()
-        first = _pool(faker.first_name)
-        last = _pool(faker.last_name)
+        first = _pool(faker.first_name, originals.len())
+        last = _pool(faker.last_name, originals.len())
         words = originals.str.count_matches(r"\s+").mean()
         if isinstance(words, float) and words >= 0.5:
             family_first = originals.str.contains(",").mean() or 0.0
@@ -114,19 +114,19 @@ class Fictitious:
     def _places(self, originals: pl.Series) -> Draw:
         faker = self._faker()
         if float(originals.str.contains(r"\d").mean() or 0) > 0.5:  # pyright: ignore[reportArgumentType]
-            streets = _pool(faker.street_name)
+            streets = _pool(faker.street_name, originals.len())
             return lambda n: [
                 f"{number} {street}"
                 for number, street in zip(
                     self.rng.integers(1, 10_000, n), self.rng.choice(streets, n), strict=True
                 )
             ]
-        towns = _pool(faker.city)
+        towns = _pool(faker.city, originals.len())
         return lambda n: list(self.rng.choice(towns, n))
 
     def _emails(self, n: int) -> list[str]:
         faker = self._faker()
-        pairs = self._pairs(_pool(faker.first_name, 200), _pool(faker.last_name, 200), n)
+        pairs = self._pairs(_pool(faker.first_name, 20), _pool(faker.last_name, 20), n)
         numbers = self.rng.integers(1, 100_000, n)
         plain = [f"{f}.{s}{i}".replace(" ", "") for (f, s), i in zip(pairs, numbers, strict=True)]
         return [f"{name.lower()}@example.org" for name in plain]
@@ -174,8 +174,9 @@ class Fictitious:
         return faker
 
 
-def _pool(draw: Callable[[], str], size: int = _POOL) -> list[str]:
-    return sorted({draw() for _ in range(size)})
+def _pool(draw: Callable[[], str], wanted: int) -> list[str]:
+    """Different words of faker, in order; enough to choose from, never more than needed."""
+    return sorted({draw() for _ in range(min(_POOL, 60 + 3 * wanted))})
 
 
 def _mask(originals: pl.Series) -> str:

@@ -7,12 +7,13 @@ others count only when most cells of a column have the form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from pegai.data.deidentify.identifiers import IdentifierClass
-from pegai.data.deidentify.profile import Profile
+from pegai.data.deidentify.profile import VALUE, Profile, count_each
 
 _C = IdentifierClass
 
@@ -38,15 +39,20 @@ class Pattern:
     is_sharp: bool = False
     min_share: float = 0.8
 
-    def matches(self, values: pl.Series) -> pl.Series:
-        """Which values have the form; shape (values,)."""
-        found = values.str.contains(self.regex)
-        return found if self.unless is None else found & ~values.str.contains(self.unless)
+    def test(self, text: pl.Expr) -> pl.Expr:
+        """Whether a text has the form; false where it is null."""
+        found = text.str.contains(self.regex)
+        if self.unless is not None:
+            found = found & ~text.str.contains(self.unless)
+        return found.fill_null(False)
 
 
 _DAY = r"(0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(0?[1-9]|1[0-2])"
-_LIKE_A_DATE = rf"^({_DAY}[./ -]{_MONTH}|{_MONTH}[./ -]{_DAY})[./ -](\d{{4}}|\d{{2}})([T ]\d\d?:.*)?$|^\d{{4}}[-./]"
+_LIKE_A_DATE = (
+    rf"^({_DAY}[./ -]{_MONTH}|{_MONTH}[./ -]{_DAY})[./ -](\d{{4}}|\d{{2}})([T ]\d\d?:.*)?$|"
+    r"^\d{4}[-./]"
+)
 _LIKE_NDC = r"^\d{4,5}-\d{3,4}-\d{1,2}$"
 _OCTET = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
 _MBI = "[AC-HJKMNP-RT-Y]"
@@ -160,10 +166,8 @@ PATTERNS: tuple[Pattern, ...] = (
 )
 """Every pattern, the most particular first."""
 
-_SHARP_HINT = r"@|://|(?i:www\.|\.[a-z]{3,4}\d{0,5}$|[0-9a-f][0-9a-f]:|[0-9a-f]{2}-)|\d\.\d+\.\d"
-"""A cheap test that every value with a sharp pattern passes."""
-
 _SAMPLE = 2_000
+_MIN_MIXED = 0.8
 
 
 @dataclass(frozen=True)
@@ -181,48 +185,43 @@ class PatternMatch:
     rows: int
 
 
-def match_pattern(column: Profile) -> PatternMatch | None:
-    """The best pattern of a column, or None; numbers with a decimal point match none."""
-    if column.distinct == 0 or (column.is_numeric and not column.is_integer):
+def match_patterns(columns: Sequence[Profile]) -> dict[str, PatternMatch]:
+    """The best pattern of each column that has one; numbers with a decimal point have none."""
+    able = [c for c in columns if c.distinct and not (c.is_numeric and not c.is_integer)]
+    few = [column.sample(_SAMPLE) for column in able]
+    counted = count_each(few, [pattern.test(VALUE) for pattern in PATTERNS])
+    found = {
+        column.name: _best(column, part, rows)
+        for column, part, rows in zip(able, few, counted, strict=True)
+    }
+    return {name: match for name, match in found.items() if match is not None}
+
+
+def _best(column: Profile, few: Profile, counted: list[int]) -> PatternMatch | None:
+    """The first pattern of most cells; else the most frequent of a mixture; else a sharp one."""
+    *rows, mixed = counted
+    for pattern, matched in zip(PATTERNS, rows, strict=True):
+        if matched >= pattern.min_share * few.present:
+            return _counted(column, [pattern])
+    if mixed >= _MIN_MIXED * few.present:
+        return _counted(column, [PATTERNS[rows.index(max(rows))]])
+    sharp = [pattern for pattern in PATTERNS if pattern.is_sharp]
+    is_whole = few.distinct == column.distinct
+    if is_whole and not any(n for p, n in zip(PATTERNS, rows, strict=True) if p.is_sharp):
         return None
-    few = column.sample(_SAMPLE)
-    best: PatternMatch | None = None
-    mixed = pl.repeat(False, few.distinct, eager=True)
-    for pattern in PATTERNS:
-        found = pattern.matches(few.values).fill_null(False)
-        mixed = mixed | found
-        share = few.share(found)
-        if share >= pattern.min_share:
-            return _counted(column, pattern)
-        if share > 0 and (best is None or share > best.share):
-            best = PatternMatch(pattern, share, 0)
-    if best is not None and few.share(mixed) >= 0.8:
-        return _counted(column, best.pattern)
-    return _sharp(column)
+    return _counted(column, sharp)
 
 
 def sharp_cells(values: pl.Series) -> pl.Series:
     """Which values have a sharp pattern; shape (values,)."""
-    found = pl.repeat(False, values.len(), eager=True)
-    for pattern in PATTERNS:
-        if pattern.is_sharp:
-            found = found | pattern.matches(values).fill_null(False)
-    return found
+    tests = [p.test(pl.col("text")) for p in PATTERNS if p.is_sharp]
+    return values.alias("text").to_frame().select(pl.any_horizontal(*tests)).to_series()
 
 
-def _sharp(column: Profile) -> PatternMatch | None:
-    hinted = column.values.str.contains(_SHARP_HINT)
-    if not hinted.any():
+def _counted(column: Profile, patterns: list[Pattern]) -> PatternMatch | None:
+    """The pattern of most cells, with their number; None where no cell has any."""
+    rows = column.count(*(pattern.test(VALUE) for pattern in patterns))
+    most = max(rows)
+    if not most:
         return None
-    best: PatternMatch | None = None
-    for pattern in PATTERNS:
-        if pattern.is_sharp:
-            found = _counted(column, pattern)
-            if found.rows and (best is None or found.rows > best.rows):
-                best = found
-    return best
-
-
-def _counted(column: Profile, pattern: Pattern) -> PatternMatch:
-    found = pattern.matches(column.values)
-    return PatternMatch(pattern, column.share(found), column.rows_where(found))
+    return PatternMatch(patterns[rows.index(most)], most / column.present, most)

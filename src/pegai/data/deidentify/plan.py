@@ -12,6 +12,7 @@ from pegai.data.deidentify.dates import FoundDates, find_dates
 from pegai.data.deidentify.detect import (
     Detection,
     Evidence,
+    date_formats,
     detect,
     free_text_columns,
     missing_texts,
@@ -64,13 +65,13 @@ def make_plan(
     if unit is not None and unit not in found:
         rows = profile(frame[unit], missing_texts(schema, unit)).present
         found[unit] = Detection(unit, _C.MEDICAL_RECORD, ("schema",), 1.0, rows)
-    steps: list[Step] = []
-    for name in frame.columns:
-        if name in found or config.override(name) is not None:
-            column = profile(frame[name], missing_texts(schema, name))
-            declared = schema[name].format if schema is not None and name in schema else None
-            dates = find_dates(column, declared)
-            steps.append(_step(column, found.get(name), config, dates=dates, is_unit=name == unit))
+    wanted = [n for n in frame.columns if n in found or config.override(n) is not None]
+    columns = [profile(frame[name], missing_texts(schema, name)) for name in wanted]
+    dates = find_dates(columns, date_formats(schema))
+    steps = [
+        _step(c, found.get(c.name), config, dates=dates.get(c.name), is_unit=c.name == unit)
+        for c in columns
+    ]
     partly = {s.column for s in steps if s.action == "blank"}
     known = frozenset(step.column for step in steps if step.column not in partly)
     texts = free_text_columns(frame, schema, known=known)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
+
+VALUE = pl.col("value")
+"""The distinct values, in an expression given to `Profile.count`."""
 
 MISSING_MARKS = frozenset(
     (
@@ -27,6 +31,7 @@ MISSING_MARKS = frozenset(
 )
 """Texts, in lower case, that stand for a missing value and are never an identifier."""
 
+_STACK = {"column": pl.Int64, "value": pl.String, "rows": pl.Int64}
 _TRUTH_TEXT = (
     "0 1 yes no y n true false t f ja nein j oui non o si sí s nao não sim nee x positive "
     "negative present absent"
@@ -107,6 +112,12 @@ class Profile:
         """Rows whose value is marked; `mask` has the shape of `values`, null is not marked."""
         return int(self.counts.filter(mask.fill_null(False)).sum() or 0)
 
+    def count(self, *tests: pl.Expr) -> list[int]:
+        """Rows whose value passes each test, an expression over `VALUE`; one pass for all."""
+        frame = pl.DataFrame({"value": self.values, "rows": self.counts})
+        passed = [pl.col("rows").filter(test).sum().alias(str(i)) for i, test in enumerate(tests)]
+        return [int(rows) for rows in frame.select(passed).row(0)] if tests else []
+
     def share(self, mask: pl.Series) -> float:
         """Share of the rows with a value whose value is marked; 0 where there is none."""
         return self.rows_where(mask) / self.present if self.present else 0.0
@@ -122,6 +133,36 @@ class Profile:
             self.values.gather_every(step).head(size),
             self.counts.gather_every(step).head(size),
         )
+
+
+def count_each(columns: Sequence[Profile], tests: Sequence[pl.Expr]) -> list[list[int]]:
+    """Rows of each column whose value passes each test, and last, any of them.
+
+    All columns go through in one pass, for a regular expression costs more to compile than to run
+    on a small table.
+
+    Args:
+        columns: The columns.
+        tests: Expressions over `VALUE`, never null.
+
+    Returns:
+        One list a column, of as many counts as tests and one more.
+    """
+    if not columns:
+        return []
+    stacked = pl.concat(
+        pl.DataFrame({"column": i, "value": c.values, "rows": c.counts}, schema_overrides=_STACK)
+        for i, c in enumerate(columns)
+    )
+    names = [f"t{i}" for i in range(len(tests))]
+    named = [test.alias(name) for name, test in zip(names, tests, strict=True)]
+    passed = stacked.select("column", "rows", *named)
+    passed = passed.with_columns(pl.any_horizontal(*names).alias("any"))
+    summed = passed.group_by("column").agg(
+        pl.col("rows").filter(pl.col(name)).sum().alias(name) for name in [*names, "any"]
+    )
+    found = {int(row[0]): [int(n) for n in row[1:]] for row in summed.iter_rows()}
+    return [found.get(i, [0] * (len(tests) + 1)) for i in range(len(columns))]
 
 
 def as_text(series: pl.Series) -> pl.Series:

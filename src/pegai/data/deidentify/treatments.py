@@ -158,7 +158,7 @@ def cap_births(cells: Cells, form: DateFormat | None, reference: pl.Series) -> T
         born = cells.text.cast(pl.Int32, strict=False)
         latest = (reference - OLDEST - 1).cast(pl.String)
     else:
-        born = parse(cells.text, form).dt.year()
+        born = cells.text.to_frame("text").select(parse(pl.col("text"), form).dt.year()).to_series()
         first_day = pl.date(pl.col("year") - OLDEST - 1, 1, 1).dt.strftime(form.strftime)
         latest = reference.to_frame("year").select(first_day).to_series()
     old = (reference - born > OLDEST).fill_null(False)

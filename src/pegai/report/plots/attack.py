@@ -17,6 +17,7 @@ from pegai.report.plots.picture import (
     draw,
     new_figure,
     quiet_axes,
+    set_heading,
 )
 
 MAX_POINTS = 300
@@ -59,7 +60,7 @@ def _panel(
 ) -> Picture:
     figure = new_figure(340.0, 320.0)
     axes = figure.subplots()
-    axes.set_title(heading)
+    set_heading(figure, heading)
     seen_rates = fpr[fpr > 0]
     # A log axis starts at the lowest rate that was measured.
     least = float(max(1e-4, seen_rates.min(initial=0.01))) if log else 0.0
@@ -82,10 +83,9 @@ def _panel(
     axes.set_ylim(least, 1.0)
     axes.set_xlabel("False alarms (outsiders taken for patients)", fontsize=9.5)
     axes.set_ylabel("Hits (patients recognised)", fontsize=9.5)
-    middle = math.sqrt(least) if log else 0.55
     axes.text(
-        middle, middle * (0.72 if log else 0.9), "chance", color=MUTED, fontsize=9.5,
-        rotation=45, rotation_mode="anchor", ha="left", va="top", transform_rotates_text=True,
+        0.97, 0.04, "dashed: chance", transform=axes.transAxes, color=MUTED, fontsize=9.5,
+        ha="right", va="bottom",
     )  # fmt: skip
     quiet_axes(axes, grid="both")
     axes.tick_params(pad=6)

@@ -14,18 +14,28 @@ from matplotlib.figure import Figure
 
 from pegai.report.numbers import figure as figure_text
 from pegai.report.numbers import shorten
-from pegai.report.plots.picture import DIVERGING, SEQUENTIAL, Picture, Style, draw, new_figure
+from pegai.report.plots.picture import (
+    DIVERGING,
+    SEQUENTIAL,
+    Picture,
+    Style,
+    draw,
+    new_figure,
+    set_heading,
+)
 
 MAX_COLUMNS = 24
+WIDE = 16
 
 
 @dataclass(frozen=True)
 class Correlations:
-    """The three heatmaps, the worst pairs, and how many columns are left out."""
+    """The three heatmaps, the worst pairs, columns left out, and whether they need more room."""
 
     pictures: tuple[Picture, ...]
     worst: tuple[tuple[str, str, float, float], ...]
     left_out: int
+    wide: bool = False
 
 
 def plot_correlations(data: Mapping[str, Any]) -> Correlations:
@@ -59,7 +69,8 @@ def plot_correlations(data: Mapping[str, Any]) -> Correlations:
             _heatmap(matrix[chosen], labels, span=span, name=key, heading=heading, seen=seen)
             for key, heading, matrix, span in panels
         )
-    return Correlations(pictures, _worst_pairs(names, real, synthetic), len(names) - len(keep))
+    worst = _worst_pairs(names, real, synthetic)
+    return Correlations(pictures, worst, len(names) - len(keep), len(keep) > WIDE)
 
 
 def _matrix(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -98,10 +109,10 @@ def _heatmap(
     seen: str,
 ) -> Picture:
     size = len(labels)
-    many = size > 16
+    many = size > WIDE
     figure = new_figure(460.0 if many else 340.0, 490.0 if many else 370.0)
     axes = figure.subplots()
-    axes.set_title(heading, pad=8)
+    set_heading(figure, heading)
     scale = Normalize(*span)
     colours = DIVERGING if span[0] < 0 else SEQUENTIAL
     axes.pcolormesh(

@@ -18,6 +18,7 @@ from pegai.report.plots.picture import (
     draw,
     new_figure,
     quiet_axes,
+    set_heading,
 )
 
 MAX_PANELS = 24
@@ -67,7 +68,7 @@ def _panel(column: Mapping[str, Any], name: str) -> Picture:
     figure = new_figure(WIDTH, HEIGHT)
     axes = figure.subplots()
     title = str(column.get("title") or column["column"])
-    axes.set_title(shorten(title, 34))
+    set_heading(figure, shorten(title, 36))
     edges = column.get("edges")
     if edges is not None and len(edges) >= 2:
         _histogram(axes, column)

@@ -50,9 +50,6 @@ _RC = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -92,6 +89,11 @@ class Picture:
 def new_figure(width: float, height: float) -> Figure:
     """A figure of a size in CSS pixels, laid out so that no label is cut."""
     return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+
+
+def set_heading(figure: Figure, text: str) -> None:
+    """A heading at the left edge, so that a long one has the whole width."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold")
 
 
 class Style:

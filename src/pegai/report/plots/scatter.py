@@ -17,6 +17,7 @@ from pegai.report.plots.picture import (
     draw,
     new_figure,
     quiet_axes,
+    set_heading,
 )
 
 MAX_POINTS = 400
@@ -70,7 +71,7 @@ def _panel(
 ) -> Picture:
     figure = new_figure(340.0, 290.0)
     axes = figure.subplots()
-    axes.set_title(f"{heading} ({len(points)} shown)")
+    set_heading(figure, f"{heading} ({len(points)} shown)")
     axes.plot(
         points[:, 0], points[:, 1], linestyle="none", marker=marker, markersize=4.2,
         markeredgewidth=0, color=colour, alpha=0.45,

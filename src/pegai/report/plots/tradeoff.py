@@ -22,6 +22,7 @@ from pegai.report.plots.picture import (
     draw,
     new_figure,
     quiet_axes,
+    set_heading,
 )
 
 MARKERS = "DosP^vXh"
@@ -95,7 +96,7 @@ def _panel(
         level = sum(known) / len(known) if known else math.nan
     figure = new_figure(430.0, 300.0)
     axes = figure.subplots()
-    axes.set_title(heading)
+    set_heading(figure, heading)
     methods = list(dict.fromkeys(p.method for p in points))
     for point, x, score in shown:
         _mark(axes, point, x, score, MARKERS[methods.index(point.method) % len(MARKERS)])

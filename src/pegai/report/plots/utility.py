@@ -19,6 +19,7 @@ from pegai.report.plots.picture import (
     draw,
     new_figure,
     quiet_axes,
+    set_heading,
 )
 
 METRIC_TITLES = {
@@ -59,7 +60,7 @@ def _dots(rows: Sequence[Mapping[str, Any]], metric: str) -> Picture | None:
     figure = new_figure(340.0, 74.0 + 30.0 * len(chosen))
     axes = figure.subplots()
     title = METRIC_TITLES[metric]
-    axes.set_title(title)
+    set_heading(figure, title)
     for place, cell in enumerate(cells):
         low, high = cell.get("low", math.nan), cell.get("high", math.nan)
         if math.isfinite(low) and math.isfinite(high):
@@ -110,7 +111,7 @@ def _confusion(counts: np.ndarray, labels: list[str], key: str, heading: str) ->
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
     figure = new_figure(320.0, 290.0)
     axes = figure.subplots()
-    axes.set_title(heading, pad=8)
+    set_heading(figure, heading)
     axes.pcolormesh(shares, cmap=SEQUENTIAL, vmin=0, vmax=1, edgecolors="white", linewidth=2)
     places = np.arange(len(labels)) + 0.5
     many = len(labels) > MAX_NUMBERED
@@ -125,7 +126,7 @@ def _confusion(counts: np.ndarray, labels: list[str], key: str, heading: str) ->
         axes.text(
             column + 0.5, row + 0.5, f"{counts[row, column]:.4g}\n{100 * part:.0f} %",
             ha="center", va="center", fontsize=11 if len(labels) <= 4 else 8,
-            color="white" if part > 0.6 else "#1d2a35",
+            color="white" if part > 0.75 else "#1d2a35",
         )  # fmt: skip
     axes.set_aspect("equal")
     axes.invert_yaxis()

@@ -1,0 +1,330 @@
+import dataclasses
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pegai.data.table import Table
+from pegai.errors import DataError, UsageError
+from pegai.evaluate.suite import evaluate, real_baselines
+from pegai.schema import schema_from_dict
+
+LEARNERS = (
+    "gradient_boosting",
+    "random_forest",
+    "logistic_regression",
+    "k_nearest_neighbours",
+    "support_vector_machine",
+)
+
+
+def with_schema(table, **change):
+    """The table under a schema whose file content was changed by column name."""
+    raw = table.schema.to_dict()
+    raw["fields"] = [f | change.get(f["name"], {}) for f in raw["fields"]]
+    return Table(table.frame, schema_from_dict(raw))
+
+
+def plain(evaluation):
+    """The result as JSON, without the wall time."""
+    return json.dumps(
+        dataclasses.replace(evaluation, seconds=0.0).to_dict(), allow_nan=False, sort_keys=True
+    )
+
+
+def numbers(evaluation):
+    """Figures only: what renamed categories must not change."""
+    return {s.name: (s.value, s.low, s.high, s.baseline) for s in evaluation.scores}
+
+
+@pytest.fixture(scope="module")
+def fresh(train, holdout, real, patients):
+    return evaluate(train, holdout, [patients(260, s) for s in (3, 4)], cache=real)
+
+
+@pytest.fixture(scope="module")
+def one(train, holdout, real, patients):
+    return evaluate(train, holdout, [patients(260, 3)], cache=real)
+
+
+@pytest.fixture(scope="module")
+def loose(train, holdout, real, independent):
+    return evaluate(train, holdout, [independent(train, s) for s in (0, 1)], cache=real)
+
+
+@pytest.fixture(scope="module")
+def copied(train, holdout, real):
+    return evaluate(train, holdout, [train], cache=real)
+
+
+def test_score_names_are_fixed(fresh):
+    names = [s.name for s in fresh.scores]
+    assert len(names) == len(set(names))
+    expected = {
+        "column_shapes",
+        "pair_trends",
+        "detection_auc",
+        "tstr_auc",
+        "tstr_auc_drop",
+        "membership_auc",
+        "membership_tpr_at_1pct",
+        "membership_tpr_at_0.1pct",
+        "membership_tpr_supported",
+        "membership_p",
+        "exact_copies",
+        "exact_copies_excess",
+    }
+    metrics = ("auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1")
+    expected |= {f"tstr_{m}/{c}" for m in metrics for c in LEARNERS}
+    figures = ("auc", "tpr_at_1pct", "tpr_at_0.1pct")
+    expected |= {f"membership_{f}/{a}" for f in figures for a in ("nn_ratio", "dcr", "knn_density")}
+    assert set(names) == expected
+    assert fresh["tstr_auc"].value == fresh["tstr_auc/gradient_boosting"].value
+    assert fresh["membership_auc"].values == fresh["membership_auc/nn_ratio"].values
+
+
+def test_intervals_hold_their_figures_and_baselines_are_there(fresh):
+    for score in fresh.scores:
+        if score.assessed and score.name != "membership_p":
+            assert score.low <= score.value <= score.high, score.name
+            assert np.isfinite(score.baseline), score.name
+            assert score.n == len(score.values) == 2
+            assert np.mean(score.values) == pytest.approx(score.value)
+        elif not score.assessed:
+            assert "not assessed" in score.note, score.name
+
+
+def test_fresh_patients_are_near_every_baseline(fresh):
+    for name in ("column_shapes", "pair_trends"):
+        assert fresh[name].value == pytest.approx(fresh[name].baseline, abs=0.03)
+    assert fresh["detection_auc"].value == pytest.approx(0.5, abs=0.1)
+    assert fresh["tstr_auc"].value == pytest.approx(fresh["tstr_auc"].baseline, abs=0.08)
+    assert fresh["membership_auc"].value == pytest.approx(0.5, abs=0.1)
+    assert fresh["membership_p"].value > 0.01
+    assert fresh["exact_copies"].value == 0
+
+
+def test_independent_columns_are_caught(loose, fresh):
+    assert min(loose["detection_auc"].values) > 0.65
+    assert loose["detection_auc"].low > 0.5  # two seeds: Student's t with one degree of freedom
+    assert loose["tstr_auc"].value < loose["tstr_auc"].baseline - 0.15
+    assert loose["pair_trends"].value < fresh["pair_trends"].value - 0.03
+    assert loose["membership_auc"].value == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_verbatim_copy_is_caught(copied):
+    assert copied["membership_auc"].low > 0.99
+    assert copied["membership_tpr_supported"].value > 0.95
+    assert copied["membership_p"].value == 0.001
+    assert copied["exact_copies"].value == 1
+    assert copied["exact_copies_excess"].low > 0.95
+    # Compared with the holdout, a copy is no better than the training table that it is.
+    for name in ("column_shapes", "pair_trends", "detection_auc", "tstr_auc"):
+        assert copied[name].value == pytest.approx(copied[name].baseline)
+
+
+def test_one_table_says_that_seeds_are_not_covered(copied):
+    assert "not the seeds" in copied["tstr_auc"].note
+    assert copied.rows == {"train": 260, "holdout": 220, "synthetic": 260}
+
+
+def test_small_holdouts_do_not_estimate_low_rates(fresh):
+    low = fresh["membership_tpr_at_0.1pct"]
+    assert not low.assessed
+    assert "10,000 non-members" in low.note
+    assert "5 %" in fresh["membership_tpr_at_1pct"].note
+
+
+def test_plots_are_json_and_complete(fresh):
+    text = json.dumps(fresh.to_dict(), allow_nan=False)
+    plots = json.loads(text)["plots"]
+    assert plots["seeds"] == 2
+    assert {b["column"] for b in plots["marginals"]} == set(plots["correlation"]["columns"])
+    assert [row["classifier"] for row in plots["tstr"]] == list(LEARNERS)
+    assert set(plots["tstr"][0]["metrics"]["auc"]) == {"synthetic", "low", "high", "real"}
+    assert plots["confusion"]["labels"] == ["alive", "dead"]
+    assert np.sum(plots["confusion"]["synthetic"]) == pytest.approx(220, abs=0.1)
+    assert [r["label"] for r in plots["report"]["real"]] == [
+        "alive",
+        "dead",
+        "mean",
+        "weighted mean",
+    ]
+    roc = plots["roc"]
+    assert len(roc["fpr"]) == len(roc["tpr"])
+    assert roc["tpr"][-1] == 1.0
+    assert roc["auc"] == pytest.approx(fresh["membership_auc"].value)
+    distances = [c["distance"] for c in plots["columns"]]
+    assert distances == sorted(distances, reverse=True)
+    assert plots["pairs"][0]["distance"] >= plots["pairs"][-1]["distance"]
+
+
+def test_equal_inputs_give_equal_results(train, holdout, patients, one):
+    seen = []
+    again = evaluate(
+        train, holdout, [patients(260, 3)], progress=lambda what, share: seen.append((what, share))
+    )
+    assert plain(again) == plain(one)
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+def test_row_order_changes_nothing(train, holdout, patients, one):
+    rng = np.random.default_rng(0)
+    moved = [t.take(rng.permutation(len(t))) for t in (train, holdout, patients(260, 3))]
+    assert plain(evaluate(moved[0], moved[1], moved[2:])) == plain(one)
+
+
+def test_names_of_categories_and_units_and_column_order_change_no_figure(
+    train, holdout, patients, one
+):
+    raw = train.schema.to_dict()
+    names = {"a": "zeta", "b": "alpha", "c": "mid", "d": "b"}
+    for field in raw["fields"]:
+        if field["name"] == "ward":
+            # The list is turned round as well: levels are numbered by frequency.
+            field["categories"] = [{"value": names[v]} for v in "dcba"]
+    raw["fields"] = raw["fields"][::-1]
+    schema = schema_from_dict(raw)
+
+    def change(table):
+        frame = table.frame.with_columns(
+            pl.col("ward").replace_strict(names), pl.col("lab") * 38.67 + 32
+        )
+        return Table(frame.select(schema.names), schema)
+
+    found = numbers(evaluate(change(train), change(holdout), [change(patients(260, 3))]))
+    expected = numbers(one)
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, abs=1e-9, nan_ok=True), name
+
+
+def test_order_of_the_tables_changes_no_mean(train, holdout, real, patients, fresh):
+    back = evaluate(train, holdout, [patients(260, s) for s in (4, 3)], cache=real)
+    for score in back.scores:
+        assert score.value == pytest.approx(fresh[score.name].value, nan_ok=True), score.name
+
+
+def test_a_cache_of_other_tables_or_seeds_is_refused(train, holdout, real):
+    with pytest.raises(UsageError, match="other real tables"):
+        evaluate(holdout, train, [train], cache=real)
+    with pytest.raises(UsageError, match="seed 0"):
+        evaluate(train, holdout, [train], seed=1, cache=real)
+
+
+def test_empty_tables_are_refused(train, holdout):
+    for real in ((train.head(0), holdout), (train, holdout.head(0))):
+        with pytest.raises(DataError, match="no rows"):
+            real_baselines(*real)
+    with pytest.raises(DataError, match="synthetic table 2 has no rows"):
+        evaluate(train, holdout, [train, train.head(0)])
+    with pytest.raises(DataError, match="no synthetic table"):
+        evaluate(train, holdout, [])
+
+
+def test_other_schemas_are_refused_by_column_name(train, holdout):
+    fewer = holdout.select([n for n in holdout.schema.names if n != "lab"])
+    with pytest.raises(DataError, match=r"holdout has other columns.*missing \['lab'\]"):
+        real_baselines(train, fewer)
+    with pytest.raises(DataError, match=r"synthetic table.*extra \['lab'\]"):
+        evaluate(fewer, fewer, [train])
+    other = with_schema(train, ward={"categories": ["a", "b", "c"]})
+    with pytest.raises(DataError, match=r"ward \(other categories\)"):
+        evaluate(train, holdout, [other])
+    ordered = with_schema(train, ward={"categoriesOrdered": True})
+    with pytest.raises(DataError, match=r"ward \(categorical, not ordinal\)"):
+        evaluate(train, holdout, [ordered])
+
+
+def test_only_text_is_refused():
+    schema = schema_from_dict({"fields": [{"name": "note", "type": "string"}]})
+    table = Table(pl.DataFrame({"note": ["a", "b"]}), schema)
+    with pytest.raises(DataError, match="no column"):
+        real_baselines(table, table)
+
+
+def test_identifiers_may_be_absent_from_the_synthetic_table(train, holdout):
+    def named(table, prefix):
+        raw = table.schema.to_dict()
+        raw["fields"] = [{"name": "id", "type": "string"}, *raw["fields"]]
+        raw["pegai"] = {"unit": "id", "max_rows_per_unit": 2}
+        ids = pl.Series("id", [f"{prefix}{i // 2}" for i in range(len(table))])
+        return Table(table.frame.clone().insert_column(0, ids), schema_from_dict(raw))
+
+    found = evaluate(named(train, "t"), named(holdout, "h"), [train])
+    assert found["exact_copies"].value == 1
+    assert found.plots["roc"]["members"] == 130
+
+
+def test_a_tiny_holdout_is_not_assessed(train, holdout):
+    found = evaluate(train, holdout.head(12), [train])
+    for name in ("column_shapes", "pair_trends", "detection_auc", "tstr_auc", "membership_auc"):
+        assert not found[name].assessed
+        assert "not assessed" in found[name].note
+    assert found["exact_copies"].assessed
+    assert found.plots["roc"] is None
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_tiny_training_and_synthetic_tables(train, holdout, rows):
+    found = evaluate(train.head(rows), holdout, [train.head(rows)])
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert found["column_shapes"].assessed
+    assert not found["membership_auc"].assessed
+
+
+def test_a_rare_class_has_no_area(train, holdout):
+    rare = pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    tables = [
+        Table(t.frame.with_columns(rare.alias("outcome")), t.schema) for t in (train, holdout)
+    ]
+    found = evaluate(*tables, tables[:1])
+    for name in ("tstr_auc", "tstr_auc_drop"):
+        assert not found[name].assessed
+        assert "fewer than 5 rows of a class" in found[name].note
+    assert found["tstr_accuracy/random_forest"].assessed
+
+
+def test_no_target_leaves_utility_unassessed(train, holdout):
+    bare = [with_schema(t, outcome={"pegai": {"role": "feature"}}) for t in (train, holdout)]
+    found = evaluate(*bare, bare[:1])
+    assert not found["tstr_auc"].assessed
+    assert "no target" in found["tstr_auc"].note
+    assert found.plots["tstr"] == []
+    assert found["column_shapes"].assessed
+
+
+def test_a_numeric_target_is_scored_by_r2(train, holdout, patients):
+    roles = {"outcome": {"pegai": {"role": "feature"}}, "pressure": {"pegai": {"role": "target"}}}
+    tables = [with_schema(t, **roles) for t in (train, holdout, patients(260, 3))]
+    found = evaluate(tables[0], tables[1], tables[2:])
+    assert found["tstr_r2"].value == pytest.approx(found["tstr_r2"].baseline, abs=0.2)
+    assert found["tstr_mae/linear_regression"].better == "lower"
+    assert not found["tstr_auc"].assessed
+    assert found.plots["confusion"] is None
+
+
+def test_collapsed_and_empty_columns(train, holdout):
+    """One class, all missing, one constant: what failed generators give."""
+    frame = train.frame.with_columns(
+        pl.lit("yes").alias("outcome"),
+        pl.lit(None, dtype=pl.Float64).alias("lab"),
+        pl.lit(5.0).alias("pressure"),
+        pl.lit("unheard of").alias("ward"),
+    )
+    found = evaluate(train, holdout, [Table(frame, train.schema)])
+    assert found["tstr_auc"].value == 0.5
+    assert "one class" in found["tstr_auc"].note
+    assert found["detection_auc"].value > 0.95
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_single_column_has_no_pairs(train, holdout):
+    tables = [t.select(["age"]) for t in (train, holdout)]
+    found = evaluate(*tables, tables[:1])
+    assert not found["pair_trends"].assessed
+    assert "no pairs" in found["pair_trends"].note
+    assert found["column_shapes"].assessed
