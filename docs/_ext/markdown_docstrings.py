@@ -89,7 +89,7 @@ def _escaped(line: str) -> str:
     """The line with its bars, stars and trailing underscores taken literally outside of code."""
     parts = _CODE.split(line)
     for i in range(0, len(parts), 2):
-        text = parts[i].replace("|", r"\|")
+        text = re.sub(r"<(https?://[^>\s]+)>", r"\1", parts[i]).replace("|", r"\|")
         text = re.sub(r"(?<!\*)\*(?!\*)", r"\*", text)
         parts[i] = re.sub(r"(\w)_(?=\W|$)", r"\1\\_", text)
     return "".join(parts)
@@ -101,7 +101,6 @@ def _lists_apart(lines: list[str]) -> list[str]:
     for line in lines:
         starts = re.match(r"^\s*(-|\\\*|\d+\.) \S", line)
         if starts:
-            line = re.sub(r"^(\s*)\\\* ", r"\1* ", line)
             before = out[-1] if out else ""
             if (
                 before.strip()
@@ -109,7 +108,7 @@ def _lists_apart(lines: list[str]) -> list[str]:
                 and not _deeper(before, line)
             ):
                 out.append("")
-        out.append(line)
+        out.append(re.sub(r"^(\s*)\\\* ", r"\1* ", line))
     return out
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pegai.evaluate.scores import Evaluation, Score
-from pegai.report import CONTROLLED_1, PUBLIC_1, decide
+from pegai.report import CONTROLLED_1, POLICIES, PUBLIC_1, decide
 from pegai.report.gates import (
     copies_gate,
     guarantee_gates,
@@ -174,3 +174,17 @@ def test_quality_can_only_ask_for_controls(make_evaluation, make_guarantee):
     verdict = decide(make_evaluation(0.45), make_guarantee(1.0), lint=[])
     assert verdict.decision == "RELEASE WITH CONTROLS"
     assert any("fit for" in control for control in verdict.controls)
+
+
+def test_what_is_asked_fits_the_decision(make_evaluation, make_guarantee):
+    refused = decide(make_evaluation(0.45, attack=0.7), None, lint=[])
+    assert refused.decision == "DO NOT RELEASE"
+    assert [c.split()[0] for c in refused.controls] == ["Fit"]  # no "give it only to ..."
+    missing = decide(make_evaluation(0.45, without=("membership_auc",)), None, lint=None)
+    assert {c.split()[0] for c in missing.controls} == {"Keep", "Run"}
+
+
+def test_policies_are_known_by_their_names():
+    assert {name: policy.name for name, policy in POLICIES.items()} == {
+        "public-1": "public-1", "controlled-1": "controlled-1",
+    }  # fmt: skip

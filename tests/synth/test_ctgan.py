@@ -20,7 +20,7 @@ from pegai.synth.ctgan import CTGAN, CTGANConfig, CTGANPrivacy, FittedCTGAN
 
 @pytest.fixture(scope="module")
 def fitted() -> FittedCTGAN:
-    model = CTGAN(CTGANConfig(max_steps=800)).fit(load_heart_disease("cleveland"), rng=0)
+    model = CTGAN(CTGANConfig()).fit(load_heart_disease("cleveland"), rng=0)
     assert isinstance(model, FittedCTGAN)
     return model
 

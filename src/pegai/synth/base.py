@@ -23,6 +23,7 @@ from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Recorder, Session
 from pegai.schema import Column, Schema
 from pegai.streams import Streams
+from pegai.synth.files import ModelFile, write_model
 
 Progress = Callable[[str, float], None]
 """Called with the stage and the share of it that is done, from 0 to 1."""
@@ -76,8 +77,20 @@ class Fitted(ABC):
     def _sample(self, n: int, given: Given, rng: np.random.Generator) -> Table: ...
 
     @abstractmethod
+    def to_file(self) -> ModelFile:
+        """The content of the model folder."""
+
+    @final
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model as safetensors and JSON; the folder is complete or absent."""
+        """Write the model as safetensors and JSON; the folder is complete or absent.
+
+        Raises:
+            PrivacyError: The model was fitted for an audit, so that its guarantee is void.
+            UsageError: The folder holds something else, and `overwrite` is False.
+        """
+        if self.guarantee is not None:
+            self.guarantee.require_releasable()
+        write_model(self.to_file(), folder, overwrite=overwrite)
 
 
 class Synthesizer(ABC):

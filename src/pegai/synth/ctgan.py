@@ -14,9 +14,8 @@ grids (they give bins, starting shares and the conditional vector), once on DP-S
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -31,7 +30,7 @@ from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
-from pegai.synth.files import ModelFile, write_model
+from pegai.synth.files import ModelFile
 from pegai.synth.grids import (
     Grid,
     class_column,
@@ -64,21 +63,23 @@ class CTGANPrivacy:
         counts_share: Share of the budget (in mu^2 of Gaussian DP) for the one-way tables.
         grid_bins: Cells of the public grid of a numeric column.
         max_bins: At most about this many bins, made by joining cells of the grid.
+        hidden: Width of the networks; noise falls on every weight of the critic.
     """
 
     sampling_probability: float = 0.15
-    steps: int = 300
+    steps: int = 200
     clipping_norm: float = 1.0
     counts_share: float = 0.6
     grid_bins: int = 24
     max_bins: int = 8
+    hidden: int = 64
 
     def __post_init__(self) -> None:
         if not 0 < self.sampling_probability < 1 or not 0 < self.counts_share < 1:
             raise UsageError("sampling_probability and counts_share must lie between 0 and 1")
-        if self.steps < 1 or self.clipping_norm <= 0 or self.grid_bins < 2:
+        if self.steps < 1 or self.clipping_norm <= 0 or min(self.grid_bins, self.max_bins, self.hidden) < 2:
             raise UsageError(
-                "steps, clipping_norm and grid_bins must be positive (bins at least 2)"
+                "steps, clipping_norm and grid_bins must be positive, bins and hidden at least 2"
             )
 
 
@@ -105,7 +106,7 @@ class CTGANConfig:
     min_count: int = 3
     latent: int = 16
     hidden: int = 128
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     temperature: float = 0.3
     ema: float = 0.99
     max_steps: int = 3000
@@ -201,7 +202,8 @@ class CTGAN(Synthesizer):
 
         settings, columns = self.config.privacy, table.modelled()
         encoder, shares, patients = self._charged_shares(table, columns, condition, session)
-        game, generator = start(self.config, encoder, condition, shares, rng)
+        config = replace(self.config, hidden=settings.hidden)
+        game, generator = start(config, encoder, condition, shares, rng)
         outcome = train_private(
             generator,
             game,
@@ -335,8 +337,8 @@ class FittedCTGAN(Fitted):
             rng=torch_generator(rng),
         )
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model folder."""
+    def to_file(self) -> ModelFile:
+        """The content of the model folder."""
         state = {
             "encoder": self.encoder.to_dict(),
             "condition": self.condition,
@@ -344,8 +346,7 @@ class FittedCTGAN(Fitted):
             "held_back": list(self.held_back),
         }
         arrays = {**self.weights, "class_shares": self.class_shares}
-        model = ModelFile(self.method, self.schema, self.settings, state, arrays, self.guarantee)
-        write_model(model, folder, overwrite=overwrite)
+        return ModelFile(self.method, self.schema, self.settings, state, arrays, self.guarantee)
 
     @classmethod
     def from_file(cls, model: ModelFile) -> FittedCTGAN:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pegai.privacy.dpsgd import one_row_per_patient, private_gradient
 from pegai.privacy.session import Session
+from pegai.streams import Streams
 from pegai.synth.base import Progress
 from pegai.synth.blocks import Blocks, torch_generator
 from pegai.synth.ctgan_nets import ConditionalGenerator, critic
@@ -127,7 +128,7 @@ class Schedule:
 
     batch: int
     max_steps: int
-    critic_steps: int = 3
+    critic_steps: int = 2
     check_every: int = 20
     patience: int = 8
     penalty: float = 0.1
@@ -331,9 +332,11 @@ def train_private(
     shares = game.blocks.log_softmax(generator.base.detach().clone()).exp()
     average = copy.deepcopy(generator)
     patients = int(units.max()) + 1 if len(units) else 0
+    # A stream of its own: how far it runs depends on who was sampled.
+    visits = Streams.fresh().get("model")
     for step in range(1, schedule.steps + 1):
         chosen = session.poisson_sample(label, patients)
-        batch = features[torch.from_numpy(one_row_per_patient(chosen, units, rng))]
+        batch = features[torch.from_numpy(one_row_per_patient(chosen, units, visits))]
         _free_critic_gradient(players, game, schedule)
         noisy = private_gradient(
             players.critic,

@@ -7,7 +7,6 @@ come from one noisy look at all one-way tables on public grids.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
 from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
-from pegai.synth.files import ModelFile, write_model
+from pegai.synth.files import ModelFile
 from pegai.synth.grids import (
     Grid,
     class_shares,
@@ -144,12 +143,11 @@ class FittedIndependent(Fitted):
             parts.append(self.encoder.decode(np.column_stack(codes), rng).frame)
         return fix_given(Table(pl.concat(parts), self.schema), given)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model folder."""
+    def to_file(self) -> ModelFile:
+        """The content of the model folder."""
         arrays = {f"shares.{i:04d}": part for i, part in enumerate(self.shares)}
         state = {"encoder": self.encoder.to_dict()}
-        model = ModelFile(self.method, self.schema, self.settings, state, arrays, self.guarantee)
-        write_model(model, folder, overwrite=overwrite)
+        return ModelFile(self.method, self.schema, self.settings, state, arrays, self.guarantee)
 
     @classmethod
     def from_file(cls, model: ModelFile) -> FittedIndependent:

@@ -67,7 +67,7 @@ def test_default_drops_and_says_so():
     assert result.rows()[0] == {
         "column": "patient_id",
         "class": "(H) medical record numbers",
-        "evidence": "name",
+        "evidence": "name, uniqueness",
         "action": "drop",
         "cells": 120,
         "note": "",

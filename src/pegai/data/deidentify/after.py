@@ -68,10 +68,10 @@ def _column_after(column: Column, step: Step | None, *, max_shift_days: int) -> 
 
 def _top_coded(column: Column) -> Column:
     limits = column.constraints
-    if column.type not in ("integer", "number") or column.maximum is None:
-        return column
     top = OLDEST + 1
-    if column.maximum <= top:
+    if column.type not in ("integer", "number") or column.categories is not None:
+        return column
+    if column.maximum is not None and column.maximum <= top:
         return column
     return column.model_copy(update={"constraints": limits.model_copy(update={"maximum": top})})
 
