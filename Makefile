@@ -67,7 +67,7 @@ docs: $(VENV)/.dev
 clean:
 	rm -rf build dist docs/_build docs/reference/api htmlcov .coverage .coverage.* coverage.xml
 	rm -rf .pytest_cache .hypothesis .ruff_cache .import_linter_cache
-	find src tests scripts benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

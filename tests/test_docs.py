@@ -367,6 +367,15 @@ def test_the_guarantee_page_states_what_the_accountant_computes() -> None:
             assert 0 <= float(stated) - 100 * bound < 0.1 + 1e-6  # rounded up: "at most"
 
 
+def test_the_page_on_the_private_ctgan_states_its_plan() -> None:
+    text = (ROOT / "docs" / "explanation" / "dp-ctgan.md").read_text(encoding="utf-8")
+    plan = pegai.CTGAN().plan(pegai.datasets.heart_disease_schema(), pegai.Privacy(1.0, 1e-3))
+    stated = re.findall(r"noise multipliers of ([\d.]+) and ([\d.]+)\.", text)
+    events = [event.to_dict()["noise_multiplier"] for event in plan.events]
+    assert [float(x) for x in stated[0]] == pytest.approx(events, abs=0.006)
+    assert f"`steps`, {plan.events[1].count} by default" in text
+
+
 def test_the_evaluation_page_states_the_limits_of_the_policies() -> None:
     from pegai.report.policy import CONTROLLED_1, PUBLIC_1
 

@@ -18,9 +18,8 @@ from pegai._version import __version__
 
 if TYPE_CHECKING:
     from pegai.data import datasets
-    from pegai.data.conform import load_table
+    from pegai.data.conform import load_table, table_from
     from pegai.data.deidentify import deidentify
-    from pegai.data.frames import table_from
     from pegai.data.splits import split
     from pegai.data.table import Table
     from pegai.errors import PegaiError
@@ -67,7 +66,7 @@ _HOMES = {
     "load_table": "pegai.data.conform",
     "read_schema": "pegai.schema",
     "split": "pegai.data.splits",
-    "table_from": "pegai.data.frames",
+    "table_from": "pegai.data.conform",
 }
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
 from pegai.data.files import read_frame, scan_frame
+from pegai.data.frames import to_polars
 from pegai.data.table import Table
 from pegai.errors import DataError
 from pegai.schema import Column, Schema
@@ -40,6 +41,20 @@ def conform(
         raise DataError(f"{name}: has no rows", hint="check that it is the right file")
     _check_columns(frame, schema, name, extra)
     return _typed(frame, schema, name, {})
+
+
+def table_from(native: Any, schema: Schema, *, extra: Extra = "refuse") -> Table:
+    """A table from a pandas, Polars or Arrow frame; `Table.to_native` is the way back.
+
+    Args:
+        native: The frame; shape (rows, columns), rows >= 1.
+        schema: The columns wanted.
+        extra: What to do about columns that the schema does not have.
+
+    Raises:
+        DataError: It is no frame, or does not fit the schema.
+    """
+    return conform(to_polars(native), schema, extra=extra)
 
 
 def load_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -65,6 +66,19 @@ class Table:
     def columns(self) -> tuple[Column, ...]:
         """The schema's columns, in order."""
         return self.schema.columns
+
+    def to_native(self, native: Any) -> Any:
+        """The frame as the kind of frame that `native` is: pandas for pandas, Arrow for Arrow.
+
+        Args:
+            native: Only its kind is looked at.
+
+        Raises:
+            DataError: `native` is not a frame.
+        """
+        from pegai.data.frames import like
+
+        return like(self.frame, native)
 
     def select(self, names: list[str]) -> Table:
         """The table over some of its columns, in the order given."""

@@ -119,9 +119,13 @@ def clipped_gradient_sum(
         kept = torch.where(finite[:, None], g.double(), 0.0) * scale.double()[:, None]
         known = torch.where(finite[:, None], a.double(), 0.0)
         gradients.append(kept.T @ known)
-        if layer.bias is not None:
+        if _has_bias(layer):
             gradients.append(kept.sum(dim=0))
     return ClippedSum(gradients, norms.detach())
+
+
+def _has_bias(layer: nn.Linear) -> bool:
+    return "bias" in dict(layer.named_parameters(recurse=False))
 
 
 def _norms(
@@ -130,7 +134,7 @@ def _norms(
     """Per-example gradient norms over all layers; shape (batch,)."""
     squares = torch.zeros(len(activations[0]), dtype=torch.float64)
     for layer, a, g in zip(layers, activations, at_outputs, strict=True):
-        has_bias = 1.0 if layer.bias is not None else 0.0
+        has_bias = float(_has_bias(layer))
         squares = squares + g.double().square().sum(1) * (a.double().square().sum(1) + has_bias)
     return squares.sqrt()
 
@@ -169,7 +173,7 @@ def private_gradient(
     start = 0
     for gradient in total.gradients:
         stop = start + gradient.numel()
-        part = torch.from_numpy(noisy[start:stop] / divisor)
+        part = torch.as_tensor(noisy[start:stop] / divisor)
         parts.append(part.reshape(gradient.shape).float())
         start = stop
     return parts

@@ -77,7 +77,8 @@ class CTGANPrivacy:
     def __post_init__(self) -> None:
         if not 0 < self.sampling_probability < 1 or not 0 < self.counts_share < 1:
             raise UsageError("sampling_probability and counts_share must lie between 0 and 1")
-        if self.steps < 1 or self.clipping_norm <= 0 or min(self.grid_bins, self.max_bins, self.hidden) < 2:
+        smallest = min(self.grid_bins, self.max_bins, self.hidden)
+        if self.steps < 1 or self.clipping_norm <= 0 or smallest < 2:
             raise UsageError(
                 "steps, clipping_norm and grid_bins must be positive, bins and hidden at least 2"
             )
@@ -375,5 +376,5 @@ def _hold_back(
 
 
 def _batch_size(rows: int) -> int:
-    """A power of two, about half the rows, from 32 to 512."""
-    return int(np.clip(2 ** int(np.log2(max(rows, 2) / 1.5)), 32, 512))
+    """A power of two, a fifth to two fifths of the rows, from 32 to 512."""
+    return int(np.clip(2 ** int(np.log2(max(rows, 4) / 2.5)), 32, 512))
