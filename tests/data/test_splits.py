@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pegai.data import Table, split
+from pegai.data import Table, split, split_independently
+from pegai.data.datasets import load_heart_disease
 from pegai.errors import DataError, UsageError
-from pegai.schema import Schema
+from pegai.schema import Schema, schema_from_dict
 
 SCHEMA = Schema.model_validate(
     {
@@ -179,3 +180,42 @@ def test_holdout_out_of_range(holdout):
 def test_too_few_patients(pid):
     with pytest.raises(DataError, match="at least two patients"):
         split(table(pid), rng=rng())
+
+
+def test_an_independent_split_moves_nobody_when_a_patient_joins() -> None:
+    source = load_heart_disease()
+    before = split_independently(source, seed=3)
+    rows = np.arange(len(source))
+    fewer = split_independently(source.take(rows != 400), seed=3)
+    for whole, less in ((before.train, fewer.train), (before.holdout, fewer.holdout)):
+        gone = whole.frame.join(less.frame, on=whole.frame.columns, how="anti", nulls_equal=True)
+        assert gone.height <= 1
+        new = less.frame.join(whole.frame, on=whole.frame.columns, how="anti", nulls_equal=True)
+        assert new.height == 0
+    assert len(before.train) + len(before.holdout) == 920
+    assert len(fewer.train) + len(fewer.holdout) == 919
+
+
+def test_an_independent_split_has_its_share_and_depends_on_the_seed() -> None:
+    """920 coins of 0.3: deviation 14, so 200 to 350 but with chance 1e-7."""
+    source = load_heart_disease()
+    sizes = {seed: len(split_independently(source, seed=seed).holdout) for seed in range(5)}
+    assert all(200 < size < 350 for size in sizes.values())
+    assert len(set(sizes.values())) > 1
+    again = split_independently(source, seed=1).train.frame
+    assert again.equals(split_independently(source, seed=1).train.frame)
+
+
+def test_an_independent_split_keeps_a_patient_together() -> None:
+    raw = {"fields": [{"name": "id", "type": "string"}, {"name": "v", "type": "integer"}]}
+    schema = schema_from_dict({**raw, "pegai": {"unit": "id", "max_rows_per_unit": 9}})
+    frame = pl.DataFrame({"id": [f"p{i % 50}" for i in range(400)], "v": list(range(400))})
+    parts = split_independently(Table(frame, schema), seed=0)
+    assert not set(parts.train["id"]) & set(parts.holdout["id"])
+
+
+def test_an_independent_split_of_one_patient_is_refused() -> None:
+    with pytest.raises(DataError, match="one side"):
+        split_independently(load_heart_disease().head(1), seed=0)
+    with pytest.raises(UsageError, match="above 0"):
+        split_independently(load_heart_disease(), holdout=0.0, seed=0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pegai.cli import show
-from pegai.evaluate.scores import Score
-from pegai.report import Content
+
+if TYPE_CHECKING:
+    from pegai.evaluate.scores import Score
+    from pegai.report import Content
 
 DO_NOT_RELEASE = "DO NOT RELEASE"
 

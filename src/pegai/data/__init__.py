@@ -5,7 +5,7 @@ from pegai.data.conform import conform, load_table, scan_table
 from pegai.data.csv_dialect import Dialect, sniff_csv
 from pegai.data.files import read_frame, scan_frame, write_frame, write_table
 from pegai.data.frames import like, to_polars
-from pegai.data.splits import Split, split
+from pegai.data.splits import Split, split, split_independently
 from pegai.data.table import DTYPES, Table
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "scan_table",
     "sniff_csv",
     "split",
+    "split_independently",
     "to_polars",
     "write_frame",
     "write_table",

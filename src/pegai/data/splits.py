@@ -10,6 +10,7 @@ Both parts stay private: the holdout serves evaluation inside the trusted zone.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,7 @@ def split(
         UsageError: `holdout` is out of range.
         DataError: There are fewer than two patients.
     """
-    if not 0 < holdout < 1:
-        raise UsageError(f"holdout is {holdout}, it must be above 0 and below 1", hint="try 0.3")
+    _check_share(holdout)
     codes = table.unit_codes()
     patients = int(codes.max(initial=-1)) + 1
     if patients < 2:
@@ -62,6 +62,52 @@ def split(
     taken[order[_exactly(np.diff(steps) > 0, chosen)]] = True
     held = taken[codes]
     return Split(table.take(~held), table.take(held))
+
+
+def split_independently(table: Table, *, holdout: float = 0.3, seed: int) -> Split:
+    """Draw holdout patients, each without regard to the others, as a private fit needs it.
+
+    Whether a patient is held out is a keyed hash of the patient's own id (or row, where each row is
+    a patient) and the seed. So one patient more or less in the source table is one patient more or
+    less on one side, and nobody else moves: the guarantee of a fit on `train` holds for the whole
+    source table. `split`, which keeps shares of the target exact, does not have this property.
+
+    Args:
+        table: At least one patient a side, as it falls.
+        holdout: Chance of each patient to be held out.
+        seed: Key of the hash; it need not be secret.
+
+    Raises:
+        UsageError: `holdout` is out of range.
+        DataError: Everybody fell on one side.
+    """
+    _check_share(holdout)
+    held = _own_coins(table, seed) < holdout
+    if held.all() or not held.any():
+        raise DataError(
+            "with so few patients all fell on one side of the split",
+            hint="bring more patients, or choose another seed",
+        )
+    return Split(table.take(~held), table.take(held))
+
+
+def _own_coins(table: Table, seed: int) -> np.ndarray:
+    """A number in [0, 1) for each row, the same for all rows of a patient; shape (rows,)."""
+    frame, unit = table.frame, table.schema.unit
+    own = frame if unit is None else frame.select(pl.col(unit).cast(pl.String))
+    text = own.select(pl.concat_str(pl.all().cast(pl.String).fill_null("\x00"), separator="\x1f"))
+    key = seed.to_bytes(32, "little")
+    digests = [
+        hashlib.blake2b(value.encode(), key=key, digest_size=8).digest()
+        for value in text.to_series()
+    ]
+    numbers = np.frombuffer(b"".join(digests), dtype="<u8")
+    return (numbers >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def _check_share(holdout: float) -> None:
+    if not 0 < holdout < 1:
+        raise UsageError(f"holdout is {holdout}, it must be above 0 and below 1", hint="try 0.3")
 
 
 def _exactly(taken: np.ndarray, chosen: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pegai.data.atomic import atomic_write_text
 from pegai.data.conform import conform
 from pegai.data.files import read_frame, write_table
-from pegai.data.splits import split
+from pegai.data.splits import Split, split, split_independently
 from pegai.data.table import Table
 from pegai.privacy.guarantee import default_ledger
 from pegai.report import Candidate, Content, build_content, write_report
@@ -104,9 +104,17 @@ def prepare(config: RunConfig) -> Prepared:
     check_table(table)
     if private:
         check_public(table.schema)
-    parts = split(table, holdout=config.data.holdout, rng=Streams(config.data.seed).get("split"))
+    parts = _split(table, config, private=private)
     dataset = schema.pegai.dataset or config.data.dataset or config.data.path.stem
     return Prepared(parts.train, parts.holdout, dataset, cleaned)
+
+
+def _split(table: Table, config: RunConfig, *, private: bool) -> Split:
+    """Patients one by one where a guarantee is to hold for the whole source table."""
+    share, seed = config.data.holdout, config.data.seed
+    if private:
+        return split_independently(table, holdout=share, seed=seed)
+    return split(table, holdout=share, rng=Streams(seed).get("split"))
 
 
 def _tasks(config: RunConfig, dataset: str, work: Path) -> list[FitTask]:
