@@ -7,7 +7,8 @@ everything after it is the same code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,26 +30,35 @@ class NumericSummary:
         weights: Rows at each point, shape (points,).
         missing: Rows without a value.
         exact: Whether each point is a value that occurs; False after joining or on a grid.
+        spikes: Values known to be shared by many rows, with their rows, where `exact` is False.
     """
 
     points: np.ndarray
     weights: np.ndarray
     missing: float
     exact: bool = True
+    spikes: tuple[tuple[float, float], ...] = ()
 
     def merge(self, other: NumericSummary) -> NumericSummary:
         """The summary of both tables together."""
         points = np.concatenate([self.points, other.points])
         weights = np.concatenate([self.weights, other.weights])
-        return _sketch(points, weights, self.missing + other.missing, self.exact and other.exact)
+        exact = self.exact and other.exact
+        spikes = Counter(dict(self.spikes))
+        spikes.update(dict(other.spikes))
+        merged = _sketch(points, weights, self.missing + other.missing, exact)
+        return replace(merged, spikes=() if exact else tuple(sorted(spikes.items())))
 
     @classmethod
-    def on_grid(cls, edges: np.ndarray, counts: np.ndarray) -> NumericSummary:
+    def on_grid(
+        cls, edges: np.ndarray, counts: np.ndarray, spikes: tuple[tuple[float, float], ...] = ()
+    ) -> NumericSummary:
         """A summary from a (noisy) histogram.
 
         Args:
             edges: Public bin edges, shape (bins + 1,).
             counts: Rows a bin, then the missing rows; shape (bins + 1,). Negative counts are 0.
+            spikes: Values that many rows share, with their (noisy) rows.
         """
         kept = np.maximum(counts, 0.0)
         # Two points a bin, just inside its edges, make the sketch's quantiles uniform in the bin.
@@ -56,7 +66,7 @@ class NumericSummary:
         points = np.column_stack([edges[:-1] + inset, edges[1:] - inset]).ravel()
         weights = np.repeat(kept[:-1] / 2, 2)
         held = weights > 0
-        return cls(points[held], weights[held], float(kept[-1]), exact=False)
+        return cls(points[held], weights[held], float(kept[-1]), exact=False, spikes=spikes)
 
     @property
     def total(self) -> float:
@@ -129,7 +139,8 @@ class NumericEncoder:
             return cls(column, np.zeros(0), knots, ((),), ((),), missing)
         edges = _edges(summary, max_bins)
         bins = np.searchsorted(edges, summary.points, side="left")
-        parts = [_inside(summary, bins == b) for b in range(len(edges) + 1)]
+        at = np.searchsorted(edges, [value for value, _ in summary.spikes], side="left")
+        parts = [_inside(summary, bins == b, at == b) for b in range(len(edges) + 1)]
         return cls(
             column,
             edges,
@@ -237,7 +248,7 @@ def _edges(summary: NumericSummary, max_bins: int) -> np.ndarray:
 
 
 def _inside(
-    summary: NumericSummary, chosen: np.ndarray
+    summary: NumericSummary, chosen: np.ndarray, spiked: np.ndarray
 ) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
     """Knots, spikes and spike shares of one bin."""
     points, weights = summary.points[chosen], summary.weights[chosen]
@@ -247,11 +258,13 @@ def _inside(
     ranks = np.cumsum(rest if rest.sum() > 0 else weights)
     targets = np.linspace(0, ranks[-1], KNOTS)
     knots = np.interp(targets, np.concatenate([[0.0], ranks]), np.concatenate([points[:1], points]))
-    return (
-        knots,
-        tuple(float(p) for p in points[shared]),
-        tuple(float(w / total) for w in weights[shared]),
-    )
+    values = [*points[shared], *(v for (v, _), s in zip(summary.spikes, spiked, strict=True) if s)]
+    heights = [
+        *weights[shared],
+        *(w for (_, w), s in zip(summary.spikes, spiked, strict=True) if s),
+    ]
+    whole = max(total, sum(heights))
+    return knots, tuple(float(v) for v in values), tuple(float(h / whole) for h in heights)
 
 
 def _rounded(values: np.ndarray, column: Column) -> np.ndarray:

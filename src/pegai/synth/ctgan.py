@@ -31,17 +31,7 @@ from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
 from pegai.synth.files import ModelFile
-from pegai.synth.grids import (
-    Grid,
-    class_column,
-    class_shares,
-    class_tables,
-    code_tables,
-    noise_deviation,
-    noisy_summary,
-    release_tables,
-    row_weights,
-)
+from pegai.synth.grids import class_column, class_shares, code_tables, noisy_look
 
 if TYPE_CHECKING:
     from pegai.synth.ctgan_nets import ConditionalGenerator
@@ -201,8 +191,10 @@ class CTGAN(Synthesizer):
     ) -> FittedCTGAN:
         from pegai.synth.ctgan_training import PrivateSchedule, start, train_private
 
-        settings, columns = self.config.privacy, table.modelled()
-        encoder, shares, patients = self._charged_shares(table, columns, condition, session)
+        settings = self.config.privacy
+        look = noisy_look(session, COUNTS, table, bins=settings.grid_bins, split_by=condition)
+        encoder = look.encoder(max_bins=settings.max_bins)
+        shares = class_shares(look.code_tables(encoder), smoothing=look.deviation / 2)
         config = replace(self.config, hidden=settings.hidden)
         game, generator = start(config, encoder, condition, shares, rng)
         outcome = train_private(
@@ -211,9 +203,9 @@ class CTGAN(Synthesizer):
             PrivateSchedule(
                 settings.steps,
                 settings.clipping_norm,
-                divisor=max(settings.sampling_probability * patients, 1.0),
+                divisor=max(settings.sampling_probability * look.patients, 1.0),
             ),
-            rows=game.one_hot(encoder.encode(columns))[0],
+            rows=game.one_hot(encoder.encode(table.modelled()))[0],
             units=table.unit_codes(),
             session=session,
             label=CRITIC,
@@ -221,28 +213,6 @@ class CTGAN(Synthesizer):
             progress=progress,
         )
         return self._fitted(encoder, condition, game, outcome, session.guarantee())
-
-    def _charged_shares(
-        self, table: Table, columns: Table, condition: Column | None, session: Session
-    ) -> tuple[TableEncoder, list[np.ndarray], float]:
-        """Encoder and shares by class from one noisy look, and the noisy number of patients."""
-        grids = [Grid.of(c, self.config.privacy.grid_bins) for c in columns.columns]
-        exact = class_tables(grids, columns, split_by=condition, weights=row_weights(table))
-        sensitivity = len(grids) ** 0.5
-        tables = release_tables(session, COUNTS, exact, l2_sensitivity=sensitivity)
-        if condition is not None and condition.constraints.required:
-            tables = [t[:-1] for t in tables]
-        deviation = noise_deviation(session, COUNTS, l2_sensitivity=sensitivity)
-        encoder = TableEncoder.fit(
-            noisy_summary(
-                grids, tables, columns.schema, threshold=deviation * len(tables[0]) ** 0.5
-            ),
-            max_bins=self.config.privacy.max_bins,
-            min_count=0.0,
-        )
-        moved = [g.to_codes(t, e) for g, t, e in zip(grids, tables, encoder.columns, strict=True)]
-        patients = float(np.median([t.sum() for t in tables]))
-        return encoder, class_shares(moved, smoothing=deviation / 2), max(patients, 1.0)
 
     def _fitted(
         self,

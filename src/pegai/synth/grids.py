@@ -21,6 +21,10 @@ from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 
 MAX_CLASSES = 10
+MAX_VALUES = 1024
+SPIKE_DEVIATIONS = 4.5
+"""How far above the noise a single value must stand to count as shared: among 1,000 empty cells
+noise alone gets there with chance 0.003."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,24 @@ class Grid:
         low, high = column.minimum, column.maximum
         if low is None or high is None:
             raise ValueError(f"column {column.name!r} has no bounds")
-        if column.type == "number":
+        unit = _unit(column)
+        if unit is None:
             return cls(column, np.linspace(low, max(high, low + 1e-9), bins + 1))
-        # Whole units: cells of an equal number of integers, cut halfway between two of them.
-        step = max(1.0, np.ceil((high - low + 1) / bins))
-        return cls(column, np.arange(low - 0.5, high + step + 0.5, step))
+        # Cells of an equal number of values, cut halfway between two of them.
+        values = round((high - low) / unit) + 1
+        step = max(1, -(-values // bins))
+        return cls(column, low + unit * (step * np.arange(-(-values // step) + 1) - 0.5))
+
+    @classmethod
+    def of_values(cls, column: Column) -> Grid | None:
+        """One cell for each value that a numeric column can take; None if there are too many."""
+        unit, low, high = _unit(column), column.minimum, column.maximum
+        if column.is_discrete or unit is None or low is None or high is None:
+            return None
+        values = round((high - low) / unit) + 1
+        if values > MAX_VALUES:
+            return None
+        return cls(column, low + unit * (np.arange(values + 1) - 0.5))
 
     @property
     def size(self) -> int:
@@ -68,11 +85,23 @@ class Grid:
         cells = np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, self.size - 2)
         return np.where(np.isnan(values), self.size - 1, cells)
 
-    def summary(self, counts: np.ndarray) -> CategoricalSummary | NumericSummary:
-        """An encoder's summary from (noisy) counts, shape (size,)."""
+    def summary(
+        self, counts: np.ndarray, spikes: tuple[tuple[float, float], ...] = ()
+    ) -> CategoricalSummary | NumericSummary:
+        """An encoder's summary from (noisy) counts, shape (size,), and shared values."""
         if self.edges is None:
             return CategoricalSummary(counts)
-        return NumericSummary.on_grid(self.edges, counts)
+        return NumericSummary.on_grid(self.edges, counts, spikes)
+
+    def spikes(self, counts: np.ndarray, *, threshold: float) -> tuple[tuple[float, float], ...]:
+        """Values whose (noisy) rows stand out by themselves, with their rows.
+
+        Args:
+            counts: Of a grid of single values, shape (size,).
+            threshold: Several deviations of the noise.
+        """
+        tall = np.flatnonzero(counts[:-1] > threshold)
+        return tuple((float(self.centres[i]), float(counts[i])) for i in tall)
 
     def to_codes(self, counts: np.ndarray, encoder: ColumnEncoder) -> np.ndarray:
         """Counts of the grid's cells as counts of the encoder's codes.
@@ -93,6 +122,14 @@ class Grid:
         if encoder.missing:
             moved[:, -1] = counts[:, -1]
         return moved
+
+
+def _unit(column: Column) -> float | None:
+    """The distance between two neighbouring values of a numeric column, if there is one."""
+    if column.type in ("integer", "date", "datetime"):
+        return 1.0
+    decimals = column.pegai.decimals
+    return None if decimals is None else 10.0**-decimals
 
 
 def class_column(schema: Schema, name: str | None) -> Column | None:
@@ -131,26 +168,99 @@ def class_tables(
     return tables
 
 
-def noisy_summary(
-    grids: list[Grid], tables: list[np.ndarray], schema: Schema, *, threshold: float
-) -> TableSummary:
-    """Summaries for the encoders from noisy tables.
+@dataclass(frozen=True)
+class Look:
+    """One noisy look at all one-way tables.
 
-    Cells of numeric columns below `threshold` are emptied: far from the data all cells hold
-    noise alone, which would spread the quantiles over the whole public range. Where no cell is
-    left, all count alike: nothing is known but the range.
+    Attributes:
+        schema: The columns, in order.
+        grids: The grid of each column.
+        tables: Noisy rows by class and cell, one array (classes, grid size) a column.
+        spikes: By column, values that many rows share, with their noisy rows.
+        deviation: Standard deviation of the noise in every cell; public.
     """
-    parts: list[CategoricalSummary | NumericSummary] = []
-    for grid, counts in zip(grids, tables, strict=True):
-        total = counts.sum(axis=0)
-        if grid.edges is not None:
-            kept = np.where(total[:-1] < threshold, 0.0, total[:-1])
-            total[:-1] = kept if kept.any() else 1.0
-        parts.append(grid.summary(total))
-    return TableSummary(schema, tuple(parts))
+
+    schema: Schema
+    grids: list[Grid]
+    tables: list[np.ndarray]
+    spikes: dict[str, tuple[tuple[float, float], ...]]
+    deviation: float
+
+    @property
+    def patients(self) -> float:
+        """The noisy number of patients, at least 1."""
+        return max(float(np.median([t.sum() for t in self.tables])), 1.0)
+
+    def encoder(self, *, max_bins: int) -> TableEncoder:
+        """Codes fitted on the noisy tables."""
+        threshold = self.deviation * len(self.tables[0]) ** 0.5
+        parts = [
+            grid.summary(_without_noise(grid, t.sum(axis=0), threshold), self.spikes_of(grid))
+            for grid, t in zip(self.grids, self.tables, strict=True)
+        ]
+        summary = TableSummary(self.schema, tuple(parts))
+        return TableEncoder.fit(summary, max_bins=max_bins, min_count=0.0)
+
+    def spikes_of(self, grid: Grid) -> tuple[tuple[float, float], ...]:
+        """The shared values of a grid's column."""
+        return self.spikes.get(grid.column.name, ())
+
+    def code_tables(self, encoder: TableEncoder) -> list[np.ndarray]:
+        """Noisy rows by class and code, one array (classes, size) a column."""
+        return [
+            grid.to_codes(t, column)
+            for grid, t, column in zip(self.grids, self.tables, encoder.columns, strict=True)
+        ]
 
 
-def release_tables(
+def noisy_look(
+    session: Session, label: str, table: Table, *, bins: int, split_by: Column | None
+) -> Look:
+    """Count all one-way tables on public grids and release them under one Gaussian event.
+
+    Besides the coarse tables by class there is one of single values for each numeric column with
+    few enough of them: clinical numbers are heaped (a pressure of 120, a cholesterol recorded as
+    0), and a value that stands far above the noise is known to be shared.
+
+    Args:
+        session: Admits `label`.
+        label: A planned Gaussian event.
+        table: With the patient id, which gives each patient a weight of 1.
+        bins: Cells of the coarse grids.
+        split_by: The class column, or None.
+    """
+    columns, weights = table.modelled(), row_weights(table)
+    grids = [Grid.of(column, bins) for column in columns.columns]
+    single = [g for c in columns.columns if (g := Grid.of_values(c)) is not None]
+    exact = class_tables(grids, columns, split_by=split_by, weights=weights)
+    exact += class_tables(single, columns, split_by=None, weights=weights)
+    # One patient moves each table by at most 1 in L1, so all of them by the root of their number.
+    sensitivity = len(exact) ** 0.5
+    noisy = _release(session, label, exact, l2_sensitivity=sensitivity)
+    deviation = _noise_deviation(session, label, l2_sensitivity=sensitivity)
+    tables, by_value = noisy[: len(grids)], noisy[len(grids) :]
+    if split_by is not None and split_by.constraints.required:
+        tables = [t[:-1] for t in tables]
+    spikes = {
+        grid.column.name: grid.spikes(counts[0], threshold=SPIKE_DEVIATIONS * deviation)
+        for grid, counts in zip(single, by_value, strict=True)
+    }
+    return Look(columns.schema, grids, tables, spikes, deviation)
+
+
+def _without_noise(grid: Grid, counts: np.ndarray, threshold: float) -> np.ndarray:
+    """Counts with the numeric cells below `threshold` emptied.
+
+    Far from the data all cells hold noise alone, which would spread the quantiles over the whole
+    public range. Where no cell is left, all count alike: nothing is known but the range.
+    """
+    if grid.edges is None:
+        return counts
+    kept = np.where(counts[:-1] < threshold, 0.0, counts[:-1])
+    return np.append(kept if kept.any() else np.ones_like(kept), counts[-1])
+
+
+def _release(
     session: Session, label: str, tables: list[np.ndarray], *, l2_sensitivity: float
 ) -> list[np.ndarray]:
     """All tables under one planned Gaussian event, in their shapes."""
@@ -162,7 +272,7 @@ def release_tables(
     return [part.reshape(t.shape) for part, t in zip(parts, tables, strict=True)]
 
 
-def noise_deviation(session: Session, label: str, *, l2_sensitivity: float) -> float:
+def _noise_deviation(session: Session, label: str, *, l2_sensitivity: float) -> float:
     """Standard deviation of the noise under a planned Gaussian event; public."""
     event = session.plan[label]
     if not isinstance(event, GaussianEvent):

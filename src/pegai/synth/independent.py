@@ -22,16 +22,7 @@ from pegai.privacy.session import Session
 from pegai.schema import Schema
 from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
 from pegai.synth.files import ModelFile
-from pegai.synth.grids import (
-    Grid,
-    class_shares,
-    class_tables,
-    code_tables,
-    noise_deviation,
-    noisy_summary,
-    release_tables,
-    row_weights,
-)
+from pegai.synth.grids import class_shares, code_tables, noisy_look
 
 COUNTS = "one-way tables"
 CHUNK_ROWS = 262_144
@@ -89,27 +80,13 @@ class Independent(Synthesizer):
             )
             tables = code_tables(encoder, encoder.encode(columns), None)
         else:
-            encoder, tables = self._charged_tables(table, columns, session)
+            look = noisy_look(session, COUNTS, table, bins=self.config.grid_bins, split_by=None)
+            encoder = look.encoder(max_bins=self.config.max_bins)
+            tables = look.code_tables(encoder)
         progress("counting", 1.0)
         shares = tuple(part[0] for part in class_shares(tables, smoothing=0.0))
         guarantee = None if session is None else session.guarantee()
         return FittedIndependent(encoder, shares, self.settings(), guarantee)
-
-    def _charged_tables(
-        self, table: Table, columns: Table, session: Session
-    ) -> tuple[TableEncoder, list[np.ndarray]]:
-        grids = [Grid.of(column, self.config.grid_bins) for column in columns.columns]
-        exact = class_tables(grids, columns, split_by=None, weights=row_weights(table))
-        sensitivity = len(grids) ** 0.5
-        noisy = release_tables(session, COUNTS, exact, l2_sensitivity=sensitivity)
-        deviation = noise_deviation(session, COUNTS, l2_sensitivity=sensitivity)
-        encoder = TableEncoder.fit(
-            noisy_summary(grids, noisy, columns.schema, threshold=deviation),
-            max_bins=self.config.max_bins,
-            min_count=0.0,
-        )
-        moved = [g.to_codes(t, e) for g, t, e in zip(grids, noisy, encoder.columns, strict=True)]
-        return encoder, moved
 
 
 @dataclass(frozen=True, eq=False)
