@@ -89,18 +89,24 @@ def split(
     train: Annotated[Path, typer.Option(help="Where the rows to learn go.")],
     holdout: Annotated[Path, typer.Option(help="Where the rows for the evaluation go.")],
     share: Annotated[float, typer.Option(help="Share of the patients held out.")] = 0.3,
+    stratify: Annotated[
+        bool, typer.Option("--stratify", help="Keep shares of target and site exact; see above.")
+    ] = False,
     seed: SeedOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Split a table by patient, before anything is trained.
 
-    No patient is on both sides; target and sites keep their shares. An evaluation without a holdout
-    that was split off first can't say anything about privacy.
+    No patient is on both sides. Each patient is held out or not by a coin of its own, so that the
+    guarantee of a private fit on the training file holds for the whole table. --stratify keeps the
+    shares of target and site exact instead: one patient more may then move others, so use it only
+    for fits without privacy. An evaluation without a holdout that was split off first can't say
+    anything about privacy.
     """
     from pegai.workflow.steps import split_file
 
-    sizes = split_file(data, schema, train, holdout, share=share, seed=seed)
+    sizes = split_file(data, schema, train, holdout, share=share, stratify=stratify, seed=seed)
     content = {"train": str(train), "holdout": str(holdout), "rows": sizes}
     show.result(
         content,

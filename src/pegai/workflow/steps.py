@@ -12,7 +12,7 @@ from typing import Any
 from pegai.data.atomic import atomic_write_text
 from pegai.data.conform import conform, load_table
 from pegai.data.files import read_frame, write_frame, write_table
-from pegai.data.splits import split
+from pegai.data.splits import split, split_independently
 from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.privacy.guarantee import Privacy
@@ -110,12 +110,26 @@ def parse_given(given: Sequence[str]) -> Given:
 
 
 def split_file(
-    data: Path, schema: Path, train: Path, holdout: Path, *, share: float, seed: int | None
+    data: Path,
+    schema: Path,
+    train: Path,
+    holdout: Path,
+    *,
+    share: float,
+    stratify: bool,
+    seed: int | None,
 ) -> dict[str, int]:
-    """Split a file by patient into two files; returns their row counts."""
+    """Split a file by patient into two files; returns their row counts.
+
+    `stratify` keeps the shares of target and site exact, but then one patient more can move others,
+    and a guarantee of a fit on the first file does not hold for the source.
+    """
     table = load_table(data, read_schema(schema), extra="drop")
     streams = Streams.fresh() if seed is None else Streams(seed)
-    parts = split(table, holdout=share, rng=streams.get("split"))
+    if stratify:
+        parts = split(table, holdout=share, rng=streams.get("split"))
+    else:
+        parts = split_independently(table, holdout=share, seed=streams.seed)
     write_table(parts.train, train)
     write_table(parts.holdout, holdout)
     return {"train": len(parts.train), "holdout": len(parts.holdout)}
