@@ -58,13 +58,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     make(arguments.method)
+    where = f"{arguments.site or 'four hospitals'}, delta {DELTA:g}, {platform.machine()}"
     print(
-        f"pegai {pegai.__version__}, {arguments.method}, {arguments.site or 'four hospitals'}, ",
-        end="",
+        f"pegai {pegai.__version__}, {arguments.method}, {where}, {os.cpu_count()} cores, ", end=""
     )
-    print(
-        f"delta {DELTA:g}, {platform.machine()}, {os.cpu_count()} cores, seeds 0-{arguments.seeds - 1}"
-    )
+    print(f"seeds 0-{arguments.seeds - 1}")
     found: dict[str, list[dict[str, float]]] = {}
     for epsilon in EPSILONS:
         name = "none" if epsilon is None else f"{epsilon:g}"
