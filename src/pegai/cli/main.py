@@ -1,15 +1,30 @@
-"""The command line: one verb each, thin; errors become exit codes here."""
+"""The command line: one verb each, thin; errors become exit codes here.
+
+Whatever goes wrong, a user sees the rule, the value and the way out. A traceback is shown on
+request only (`PEGAI_TRACEBACK=1`): messages of libraries may hold cells of the table.
+"""
 
 from __future__ import annotations
 
+import inspect
+import os
+import re
+import signal
 import sys
-from typing import Annotated
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from pegai._version import __version__
 from pegai.cli import data, evaluation, ledger, models, runs, schema, show
-from pegai.errors import PegaiError
+from pegai.errors import DataError, PegaiError, UsageError
+
+INTERRUPTED, TERMINATED, INTERNAL = 130, 143, 70
+
+TRACEBACK_VARIABLE = "PEGAI_TRACEBACK"
 
 app = typer.Typer(
     name="pegai",
@@ -40,33 +55,101 @@ def _options(
     pass
 
 
-app.command(rich_help_panel="The main job")(runs.demo)
-app.command(rich_help_panel="The main job")(runs.run)
+def _add(function: Callable[..., None], panel: str) -> None:
+    app.command(help=paragraphs(function), rich_help_panel=panel)(function)
+
+
+def paragraphs(function: Callable[..., None]) -> str:
+    """A docstring with its lines joined to paragraphs, to be wrapped by the terminal's width."""
+    text = inspect.getdoc(function) or ""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+_add(runs.demo, "The main job")
+_add(runs.run, "The main job")
 app.add_typer(schema.app, name="schema", rich_help_panel="Prepare")
-app.command(rich_help_panel="Prepare")(data.deidentify)
-app.command(rich_help_panel="Prepare")(data.split)
-app.command(rich_help_panel="Step by step")(models.fit)
-app.command(rich_help_panel="Step by step")(models.sample)
-app.command(rich_help_panel="Step by step")(evaluation.evaluate)
-app.command(rich_help_panel="Look up")(models.methods)
+_add(data.deidentify, "Prepare")
+_add(data.split, "Prepare")
+_add(models.fit, "Step by step")
+_add(models.sample, "Step by step")
+_add(evaluation.evaluate, "Step by step")
+_add(models.methods, "Look up")
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look up")
+for group in (schema.app, ledger.app):
+    for command in group.registered_commands:
+        if command.callback is not None:
+            command.help = paragraphs(command.callback)
 
 
 def main() -> None:
     """Entry point of the `pegai` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    code = run(sys.argv[1:])
     try:
-        app()
-    except PegaiError as error:
-        show.failure(error, as_json="--json" in sys.argv[1:])
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        show.errors.print("interrupted; nothing half-written was left behind")
-        raise SystemExit(130) from None
-    except MemoryError:
-        show.errors.print("error: out of memory; try fewer rows or columns at a time")
-        raise SystemExit(2) from None
+        sys.stdout.flush()
     except BrokenPipeError:
-        raise SystemExit(0) from None
+        # The reader (head, less) has left: nothing to be flushed at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    # So that a `kill` cleans up like Ctrl-C does: work folders go, workers end.
+    raise SystemExit(TERMINATED)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns its exit code."""
+    try:
+        code = app(args=list(arguments), standalone_mode=False)
+        if code != INTERRUPTED:
+            return code if isinstance(code, int) else 0
+        raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, BrokenPipeError):
+            return 0
+        shown, code = _described(error)
+        if shown is not None:
+            show.failure(shown, as_json="--json" in arguments, exit_code=code)
+        return code
+
+
+def _described(error: BaseException) -> tuple[PegaiError | None, int]:
+    """What is said about an error, and the exit code."""
+    if isinstance(error, PegaiError):
+        return error, error.exit_code
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        said = "interrupted; nothing half-written was left behind"
+        return UsageError(said), INTERRUPTED
+    if isinstance(error, MemoryError):
+        return DataError("out of memory", hint="try fewer rows, or jobs = 1 in a run file"), 2
+    if isinstance(error, OSError):
+        said = error.strerror or type(error).__name__
+        return DataError(f"{error.filename}: {said}" if error.filename else said), 2
+    if hasattr(error, "format_message"):
+        return _usage(error)
+    return _internal(error), INTERNAL
+
+
+def _usage(error: Any) -> tuple[PegaiError | None, int]:
+    """A click error; without arguments it is the help, which was asked for in a way."""
+    path = "pegai" if error.ctx is None else str(error.ctx.command_path)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message(), err=True)
+        return None, int(error.exit_code)
+    message = re.sub(r"\s+", " ", str(error.format_message())).rstrip(".")
+    return UsageError(message, hint=f"{path} --help"), int(error.exit_code)
+
+
+def _internal(error: BaseException) -> PegaiError:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" at {part.filename.rpartition('pegai/')[2]}:{part.lineno}" for part in last)
+    return PegaiError(
+        f"pegai failed in a way it should not ({type(error).__name__}{place}); please report it",
+        hint=f"{TRACEBACK_VARIABLE}=1 shows the whole traceback, which may hold private values",
+    )
 
 
 if __name__ == "__main__":

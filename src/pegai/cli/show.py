@@ -1,17 +1,21 @@
 """What the command line shows: tables and errors for people, one JSON object for machines.
 
-Data goes to stdout; progress and errors go to stderr, so that output can be piped.
+Data goes to stdout; progress and errors go to stderr, so that output can be piped. What came from
+a user (paths, names) is printed as it is: square brackets in it are no markup.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
@@ -30,49 +34,65 @@ SeedOption = Annotated[
     typer.Option(min=0, help="Seed of what may be seeded. The same seed gives the same bytes."),
 ]
 
+LINE_SECONDS = 15.0
+"""Without a terminal, a stage that takes longer than this says how far it is, this often."""
+
 errors = Console(stderr=True, highlight=False)
-_plain = Console(highlight=False, soft_wrap=True)
+_plain = Console(highlight=False)
 
 
-def say(text: str, *, quiet: bool = False) -> None:
-    """A line for people, on stdout; marks such as `[bold]` are markup."""
+def say(text: str, *, quiet: bool = False, style: str = "") -> None:
+    """A line for people, on stdout; only a terminal gets it wrapped."""
     if not quiet:
-        _plain.print(text)
+        _plain.print(Text(text, style), soft_wrap=not _plain.is_terminal)
 
 
 def result(content: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
     """The outcome of a command: JSON if it was asked for, else what `text` prints."""
     if as_json:
-        payload = {"ok": True, **content}
-        sys.stdout.write(json.dumps(payload, ensure_ascii=False, default=str) + "\n")
+        _write_json({"ok": True, **content})
     else:
         text()
 
 
-def failure(error: PegaiError, *, as_json: bool) -> None:
+def failure(error: PegaiError, *, as_json: bool, exit_code: int | None = None) -> None:
     """A user's error: the rule, the value, the way out; never a traceback."""
     if as_json:
-        payload = {
-            "ok": False,
-            "error": {
-                "code": type(error).__name__,
-                "message": error.message,
-                "hint": error.hint,
-                "exit_code": error.exit_code,
-            },
+        described = {
+            "code": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "exit_code": error.exit_code if exit_code is None else exit_code,
         }
-        sys.stdout.write(json.dumps(payload, ensure_ascii=False) + "\n")
+        _write_json({"ok": False, "error": described})
         return
-    errors.print(Text.assemble(("error: ", "bold red"), error.message))
+    wide = not errors.is_terminal
+    errors.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=wide)
     if error.hint:
-        errors.print(Text.assemble(("  try: ", "bold"), error.hint))
+        errors.print(Text.assemble(("  hint: ", "bold"), error.hint), soft_wrap=wide)
+
+
+def _write_json(content: Mapping[str, Any]) -> None:
+    # ASCII, so that it is valid whatever the terminal's encoding; NaN is no JSON.
+    sys.stdout.write(json.dumps(_valid(content), default=str, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _valid(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_valid(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def grid(
     heads: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None
 ) -> None:
     """A table for people; columns that hold only numbers are right-aligned."""
-    table = RichTable(title=title, title_justify="left", header_style="bold")
+    table = RichTable(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for i, head in enumerate(heads):
         numeric = all(isinstance(row[i], (int, float)) for row in rows) and bool(rows)
         table.add_column(head, justify="right" if numeric else "left", overflow="fold")
@@ -91,17 +111,17 @@ def _cell(value: object) -> str:
 def progress(*, quiet: bool) -> Generator[Callable[[str, float], None]]:
     """A bar on stderr with the stage, the time taken and the time left.
 
-    Without a terminal it prints one line a stage instead of a moving bar.
+    Without a terminal it prints a line a stage instead of a moving bar.
     """
     if quiet:
         yield lambda stage, share: None
         return
     if not errors.is_terminal:
-        yield _lines()
+        yield lines()
         return
     with Progress(
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -117,13 +137,22 @@ def progress(*, quiet: bool) -> Generator[Callable[[str, float], None]]:
         yield show
 
 
-def _lines() -> Callable[[str, float], None]:
-    last = ""
+def lines(*, clock: Callable[[], float] = time.monotonic) -> Callable[[str, float], None]:
+    """Progress where nothing can move: a line a stage, and one now and then in a long stage."""
+    stage_shown, said_at, started = "", clock(), clock()
 
     def show(stage: str, share: float) -> None:
-        nonlocal last
-        if stage != last:
-            errors.print(Text(f"{share:4.0%}  {stage}"))
-            last = stage
+        nonlocal stage_shown, said_at
+        now = clock()
+        if stage == stage_shown and now - said_at < LINE_SECONDS:
+            return
+        left = (now - started) * (1 - share) / share if 0 < share < 1 else 0.0
+        after = f", about {_duration(left)} left" if left >= LINE_SECONDS else ""
+        errors.print(Text(f"{share:4.0%}  {stage}{after}"), soft_wrap=True)
+        stage_shown, said_at = stage, now
 
     return show
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -18,6 +18,15 @@ if sys.platform == "win32":
                 continue  # LK_LOCK gives up after ten tries; a charge must wait
             return
 
+    def try_lock(handle: int) -> bool:
+        """Hold the file if nobody else does; whether it is held."""
+        os.lseek(handle, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
     def unlock(handle: int) -> None:
         """Let the next one in."""
         os.lseek(handle, 0, os.SEEK_SET)
@@ -28,6 +37,14 @@ else:
     def lock(handle: int) -> None:
         """Wait until this process alone holds the file."""
         fcntl.flock(handle, fcntl.LOCK_EX)
+
+    def try_lock(handle: int) -> bool:
+        """Hold the file if nobody else does; whether it is held."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def unlock(handle: int) -> None:
         """Let the next one in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -130,6 +131,7 @@ class Synthesizer(ABC):
             BudgetExceededError: The ledger does not cover the budget asked for.
         """
         check_table(table)
+        self.check(table.schema)
         if privacy is None:
             return self._fit(table, None, as_generator(rng, "model"), progress)
         if rng is not None:
@@ -148,6 +150,13 @@ class Synthesizer(ABC):
             recorder=recorder,
         )
         return self._fit(table, session, Streams.fresh().get("model"), progress)
+
+    def check(self, schema: Schema) -> None:  # noqa: B027
+        """Refuse settings that do not go with a schema, before anything is charged.
+
+        Raises:
+            UsageError: As said.
+        """
 
     @abstractmethod
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
@@ -241,11 +250,25 @@ def check_given(given: Given, schema: Schema) -> Given:
                 )
             checked[name] = text
         else:
-            try:
-                checked[name] = column.as_number(value)
-            except ValueError:
-                raise UsageError(f"given: {value!r} is no {column.type} for {name!r}") from None
+            checked[name] = _given_number(column, value)
     return checked
+
+
+def _given_number(column: Column, value: str | int | float) -> float:
+    try:
+        number = column.as_number(value)
+    except ValueError:
+        raise UsageError(f"given: {value!r} is no {column.type} for {column.name!r}") from None
+    low, high = column.constraints.minimum, column.constraints.maximum
+    below = column.minimum is not None and number < column.minimum
+    above = column.maximum is not None and number > column.maximum
+    if not math.isfinite(number) or below or above:
+        raise UsageError(
+            f"given: {value!r} is outside of what {column.name!r} can be",
+            hint=f"{'any' if low is None else low} to {'any' if high is None else high}, or "
+            f"'{column.name}=' for missing",
+        )
+    return number
 
 
 def table_bytes(table: Table, chunk_rows: int = 100_000) -> Iterator[bytes]:

@@ -59,10 +59,15 @@ def _configured(config: Any, settings: dict[str, Any], place: str) -> Any:
         else value
         for key, value in settings.items()
     }
+    whole = {key: getattr(config, key) for key in known} | changes
     try:
-        return replace(config, **changes)
-    except TypeError as error:
-        raise UsageError(f"{place}: {error}") from None
+        return TypeAdapter(type(config)).validate_python(whole, strict=None)
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join([place, *(str(part) for part in first["loc"])])
+        raise UsageError(
+            f"{setting}: {first['msg']}", hint="the settings are listed in docs/reference/config"
+        ) from None
 
 
 def load(folder: str | Path) -> Fitted:

@@ -11,8 +11,20 @@ from typing import Any
 
 from pegai._version import __version__
 from pegai.privacy.ledger import Entry, Ledger
+from pegai.schema import Schema
 
 LIBRARIES = ("numpy", "scipy", "polars", "scikit-learn", "torch", "dp-accounting")
+
+
+def dataset_name(schema: Schema, path: Path, *, chosen: str | None = None) -> str:
+    """The name under which a table's spending adds up, the same for every command.
+
+    Args:
+        schema: Its own name goes first, so that a new run file does not start from nothing.
+        path: The table's file; its name up to the first dot is the last resort.
+        chosen: A name from a run file.
+    """
+    return schema.pegai.dataset or chosen or path.name.split(".")[0]
 
 
 def ledger_rows(path: Path, dataset: str) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +19,17 @@ from pegai.streams import Streams
 from pegai.synth.base import check_public, check_table
 from pegai.workflow.config import RunConfig
 from pegai.workflow.deidentification import Cleaned, clean
-from pegai.workflow.facts import ledger_rows, machine, now, versions
+from pegai.workflow.facts import dataset_name, ledger_rows, machine, now, versions
 from pegai.workflow.training import (
     FitTask,
     check_budget,
+    check_methods,
     evaluate_all,
     fit_all,
     load_model,
     sample_one,
 )
+from pegai.workflow.workplace import publish, workplace
 
 Progress = Callable[[str, float], None]
 """Called with the stage and the share of the whole run that is done."""
@@ -70,28 +71,44 @@ def run(
     """Run everything that a run file asks for.
 
     Nothing is written into the output folder before all of it is ready, but for the ledger, where
-    charges stay whatever happens.
+    charges stay whatever happens. Several processes are used unless `config.jobs` is 1: a script
+    has to call this under `if __name__ == "__main__":`.
+
+    Args:
+        config: The run file's content.
+        progress: Told of the stage and the share of the whole run.
+        commands: Shell commands that reproduce the run, for the report.
 
     Raises:
         PegaiError: Any rule of the parts; see `pegai.errors` for exit codes.
     """
     start = time.perf_counter()
-    progress("reading and de-identifying", 0.0)
-    prepared = prepare(config)
     folder = config.output.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
-        tasks = _tasks(config, prepared.dataset, Path(work))
-        check_budget(tasks)
-        seconds = _fit_all(tasks, prepared.train, config, progress)
-        progress("sampling", 0.62)
-        tables = [sample_one(load_model(t), t, config.output.rows) for t in tasks]
+    check_methods(config.fit)
+    with workplace(folder) as work:
+        progress("reading and de-identifying", 0.0)
+        prepared = prepare(config)
+        tasks = _tasks(config, prepared.dataset, work)
+        progress("checking the budget", 0.01)
+        check_budget(tasks, prepared.train)
+        seconds = fit_all(
+            tasks, prepared.train, jobs=config.jobs, watch=_part("training", progress, 0.02, 0.62)
+        )
+        tables = _sample(config, tasks, _part("sampling", progress, 0.62, 0.64))
         candidates = _evaluate(config, prepared, tasks, tables, seconds, progress)
         progress("writing the report", 0.97)
         content = _content(config, prepared, tasks, candidates, commands)
-        files = _write(config, tasks, tables, content)
+        ready = _write(config, tasks, tables, content, work / "ready")
+        files = publish(ready, folder)
+    if any(task.privacy is not None for task in tasks):
+        files["ledger"] = tasks[0].ledger
     progress("done", 1.0)
     return RunResult(folder, files, content, time.perf_counter() - start)
+
+
+def _part(name: str, progress: Progress, low: float, high: float) -> Progress:
+    """The progress of a part of the run, as that of the whole."""
+    return lambda stage, share: progress(f"{name}: {stage}", low + (high - low) * share)
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -105,7 +122,7 @@ def prepare(config: RunConfig) -> Prepared:
     if private:
         check_public(table.schema)
     parts = _split(table, config, private=private)
-    dataset = schema.pegai.dataset or config.data.dataset or config.data.path.stem
+    dataset = dataset_name(schema, config.data.path, chosen=config.data.dataset)
     return Prepared(parts.train, parts.holdout, dataset, cleaned)
 
 
@@ -134,19 +151,12 @@ def _tasks(config: RunConfig, dataset: str, work: Path) -> list[FitTask]:
     ]
 
 
-def _fit_all(
-    tasks: list[FitTask], train: Table, config: RunConfig, progress: Progress
-) -> list[float]:
-    count = 0
-
-    def done(task: FitTask) -> None:
-        nonlocal count
-        count += 1
-        share = 0.02 + 0.6 * count / len(tasks)
-        progress(f"trained {task.fit.title} ({count} of {len(tasks)})", share)
-
-    progress(f"training {len(tasks)} models", 0.02)
-    return fit_all(tasks, train, jobs=config.jobs, done=done)
+def _sample(config: RunConfig, tasks: list[FitTask], watch: Progress) -> list[Table]:
+    tables: list[Table] = []
+    for count, task in enumerate(tasks):
+        watch(f"{count} of {len(tasks)}", count / len(tasks))
+        tables.append(sample_one(load_model(task), task, config.output.rows))
+    return tables
 
 
 def _evaluate(
@@ -161,22 +171,15 @@ def _evaluate(
         [table for task, table in zip(tasks, tables, strict=True) if task.position == position]
         for position in range(len(config.fit))
     ]
-    count = 0
-
-    def done(position: int) -> None:
-        nonlocal count
-        count += 1
-        share = 0.66 + 0.31 * count / len(groups)
-        progress(f"evaluated {config.fit[position].title} ({count} of {len(groups)})", share)
-
-    progress("evaluating against the holdout", 0.64)
+    progress("evaluating: models of real patients", 0.64)
     evaluations = evaluate_all(
         prepared.train.modelled(),
         prepared.holdout.modelled(),
         groups,
+        names=[fit.title for fit in config.fit],
         seed=config.data.seed,
         jobs=config.jobs,
-        done=done,
+        watch=_part("evaluating", progress, 0.66, 0.97),
     )
     pairs = zip(reversed(tasks), reversed(seconds), strict=True)
     first = {task.position: (task, took) for task, took in pairs}
@@ -229,21 +232,17 @@ def _content(
 
 
 def _write(
-    config: RunConfig, tasks: list[FitTask], tables: list[Table], content: Content
-) -> dict[str, Path]:
-    folder = config.output.folder
+    config: RunConfig, tasks: list[FitTask], tables: list[Table], content: Content, ready: Path
+) -> Path:
+    """Write all results into a new folder, under the names they will have."""
     released = next(
         i for i, t in enumerate(tasks) if t.position == config.released and t.replicate == 0
     )
-    files = {
-        "synthetic": folder / "synthetic.csv",
-        "schema": folder / "synthetic.schema.json",
-        "model": folder / "model",
-        "run": folder / "run.json",
-    }
-    load_model(tasks[released]).save(files["model"])
-    write_table(tables[released], files["synthetic"])
-    write_schema(tables[released].schema, files["schema"])
-    atomic_write_text(files["run"], config.model_dump_json(indent=1, by_alias=True) + "\n")
-    files["report"], files["json"] = write_report(content, folder)
-    return files
+    ready.mkdir()
+    load_model(tasks[released]).save(ready / "model")
+    write_table(tables[released], ready / "synthetic.csv")
+    write_schema(tables[released].schema, ready / "synthetic.schema.json")
+    text = config.model_dump_json(indent=1, by_alias=True)
+    atomic_write_text(ready / "run.json", text + "\n")
+    write_report(content, ready)
+    return ready

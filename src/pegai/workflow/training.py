@@ -7,12 +7,12 @@ reader of the model would get it.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pegai.data.table import Table
 from pegai.errors import BudgetExceededError
@@ -20,10 +20,17 @@ from pegai.evaluate.scores import Evaluation
 from pegai.evaluate.suite import RealBaselines, evaluate, real_baselines
 from pegai.privacy.guarantee import Privacy
 from pegai.privacy.ledger import Ledger
+from pegai.schema import Schema
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, Progress
+from pegai.synth.base import Fitted, Progress, silent, table_bytes
 from pegai.synth.catalog import load, make
 from pegai.workflow.config import FitSection
+from pegai.workflow.processes import in_processes
+
+Result = TypeVar("Result")
+
+Watch = Callable[[str, float], None]
+"""Called with what is done, such as `2 of 5`, and the share of all of it."""
 
 
 @dataclass(frozen=True)
@@ -56,38 +63,70 @@ class FitTask:
         return Privacy(self.fit.epsilon, self.fit.delta, ledger=self.ledger, dataset=self.dataset)
 
 
-def check_budget(tasks: Sequence[FitTask]) -> None:
+def check_methods(fits: Sequence[FitSection]) -> None:
+    """Refuse methods, settings and budgets that can't be, before the table is read.
+
+    Raises:
+        UsageError: No such method or setting.
+        PrivacyError: An epsilon or delta is out of range.
+    """
+    for fit in fits:
+        make(fit.method, fit.settings)
+        if fit.epsilon is not None and fit.delta is not None:
+            Privacy(fit.epsilon, fit.delta)
+
+
+def check_budget(tasks: Sequence[FitTask], train: Table) -> None:
     """Refuse a run whose fits together cost more than the data set has left.
 
     Raises:
         BudgetExceededError: Said before the first fit, so that no part of it is charged.
+        LedgerError: The ledger is damaged or was edited.
+        PegaiError: A fit can't be planned on this schema.
     """
-    asked = [t.privacy for t in tasks]
-    private = [p for p in asked if p is not None]
+    private = [t for t in tasks if t.privacy is not None]
+    _check_settings(tasks, train.schema)
     if not private:
         return
     ledger, dataset = Ledger(tasks[0].ledger), tasks[0].dataset
-    spent, budget = ledger.spent(dataset), ledger.budget(dataset)
-    needed = (sum(p.epsilon for p in private), sum(p.delta for p in private))
-    if spent[0] + needed[0] > budget[0] + 1e-9 or spent[1] + needed[1] > budget[1] + 1e-15:
+    # The same table under another name counts too; a new ledger has nothing to compare with.
+    fingerprint = ledger.fingerprint(table_bytes(train)) if ledger.entries() else ""
+    spent, budget = ledger.spent(dataset, fingerprint), ledger.budget(dataset, fingerprint)
+    costs = _costs(private, train.schema)
+    needed = [sum(cost[i] for cost in costs) for i in (0, 1)]
+    if any(spent[i] + needed[i] > budget[i] * (1 + 1e-9) for i in (0, 1)):
         raise BudgetExceededError(
-            f"{len(private)} private fits of {dataset!r} need epsilon {needed[0]:g} and delta "
-            f"{needed[1]:g}; of the budget of {budget[0]:g} and {budget[1]:g}, {spent[0]:g} and "
-            f"{spent[1]:g} are spent",
-            hint="ask for less, or let whoever owns the data raise it with pegai ledger budget",
+            f"{len(private)} private fit{'s' if len(private) > 1 else ''} of {dataset!r} cost "
+            f"epsilon {needed[0]:.4g} and delta {needed[1]:.4g}; of the budget of {budget[0]:.4g} "
+            f"and {budget[1]:.4g}, {spent[0]:.4g} and {spent[1]:.4g} are spent",
+            hint="ask for less, or let whoever answers for the data raise the budget with pegai "
+            "ledger budget: it is recorded in the ledger",
         )
 
 
-def fit_one(task: FitTask, train: Table, progress: Progress | None = None) -> float:
+def _check_settings(tasks: Sequence[FitTask], schema: Schema) -> None:
+    for task in tasks:
+        if task.replicate == 0:
+            make(task.fit.method, task.fit.settings).check(schema)
+
+
+def _costs(private: Sequence[FitTask], schema: Schema) -> list[tuple[float, float]]:
+    """Epsilon and delta of every private fit: what its plan will charge."""
+    by_fit: dict[int, tuple[float, float]] = {}
+    for task in private:
+        if task.position not in by_fit and task.privacy is not None:
+            plan = make(task.fit.method, task.fit.settings).plan(schema, task.privacy)
+            by_fit[task.position] = (plan.epsilon, plan.delta)
+    return [by_fit[task.position] for task in private]
+
+
+def fit_one(task: FitTask, train: Table, progress: Progress = silent) -> float:
     """Fit and save one model; returns the wall seconds."""
     start = time.perf_counter()
     privacy = task.privacy
     seed = Streams(task.seed).get("model", 1000 * task.position + task.replicate)
     model = make(task.fit.method, task.fit.settings).fit(
-        train,
-        privacy=privacy,
-        rng=seed if privacy is None else None,
-        progress=progress or (lambda stage, share: None),
+        train, privacy=privacy, rng=seed if privacy is None else None, progress=progress
     )
     model.save(task.folder)
     return time.perf_counter() - start
@@ -99,20 +138,16 @@ def sample_one(model: Fitted, task: FitTask, rows: int) -> Table:
     return model.sample(rows, rng=rng)
 
 
-def fit_all(
-    tasks: Sequence[FitTask], train: Table, *, jobs: int, done: Callable[[FitTask], None]
-) -> list[float]:
+def load_model(task: FitTask) -> Fitted:
+    """The model that a task wrote."""
+    return load(task.folder)
+
+
+def fit_all(tasks: Sequence[FitTask], train: Table, *, jobs: int, watch: Watch) -> list[float]:
     """Fit every task; returns the seconds of each, in order."""
-    seconds = [0.0] * len(tasks)
-    calls = ((_fit_numbered, (i, task, train)) for i, task in enumerate(tasks))
-    for i, took in _in_processes(calls, jobs):
-        seconds[i] = took
-        done(tasks[i])
-    return seconds
-
-
-def _fit_numbered(i: int, task: FitTask, train: Table) -> tuple[int, float]:
-    return i, fit_one(task, train)
+    calls = [(task, train) for task in tasks]
+    names = [task.fit.title for task in tasks]
+    return _all(fit_one, calls, names, jobs=jobs, watch=watch)
 
 
 def evaluate_all(
@@ -120,47 +155,49 @@ def evaluate_all(
     holdout: Table,
     groups: Sequence[Sequence[Table]],
     *,
+    names: Sequence[str],
     seed: int,
     jobs: int,
-    done: Callable[[int], None],
+    watch: Watch,
 ) -> list[Evaluation]:
     """Evaluate each group of replicates against the same real baselines."""
     cache = real_baselines(train, holdout, seed=seed)
-    results: list[Evaluation | None] = [None] * len(groups)
-    calls = (
-        (_evaluate_numbered, (i, train, holdout, tuple(group), seed, cache))
-        for i, group in enumerate(groups)
-    )
-    for i, evaluation in _in_processes(calls, jobs):
-        results[i] = evaluation
-        done(i)
-    return [r for r in results if r is not None]
+    calls = [(train, holdout, tuple(group), seed, cache) for group in groups]
+    return _all(_evaluate, calls, names, jobs=jobs, watch=watch)
 
 
-def _evaluate_numbered(
-    i: int,
+def _evaluate(
     train: Table,
     holdout: Table,
     group: tuple[Table, ...],
     seed: int,
     cache: RealBaselines,
-) -> tuple[int, Evaluation]:
-    return i, evaluate(train, holdout, group, seed=seed, cache=cache)
+    progress: Progress,
+) -> Evaluation:
+    return evaluate(train, holdout, group, seed=seed, cache=cache, progress=progress)
 
 
-def _in_processes(
-    calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]], jobs: int
-) -> Iterable[Any]:
-    """Results as they come; one process or one call runs in this one."""
-    from joblib import Parallel, delayed
+def _all(
+    function: Callable[..., Result],
+    calls: Sequence[tuple[object, ...]],
+    names: Sequence[str],
+    *,
+    jobs: int,
+    watch: Watch,
+) -> list[Result]:
+    """Every result in the order of the calls; `watch` hears of steps inside of them too."""
+    shares = [0.0] * len(calls)
+    results: dict[int, Result] = {}
+    stage = f"0 of {len(calls)}"
 
-    workers = (os.cpu_count() or 1) if jobs < 1 else jobs
-    listed = [delayed(function)(*arguments) for function, arguments in calls]
-    if workers == 1 or len(listed) == 1:
-        return (function(*args, **kwargs) for function, args, kwargs in listed)
-    return Parallel(n_jobs=min(workers, len(listed)), return_as="generator_unordered")(listed)
+    def told(number: int, _stage: str, share: float) -> None:
+        shares[number] = 0.99 * share
+        watch(stage, sum(shares) / len(shares))
 
-
-def load_model(task: FitTask) -> Fitted:
-    """The model that a task wrote."""
-    return load(task.folder)
+    # Closed by hand: an error here must end the workers before the run's folder goes.
+    with closing(in_processes(function, calls, jobs=jobs, told=told)) as inside:
+        for number, result in inside:
+            results[number], shares[number] = result, 1.0
+            stage = f"{len(results)} of {len(calls)}, last {names[number]}"
+            watch(stage, sum(shares) / len(shares))
+    return [results[number] for number in range(len(calls))]
