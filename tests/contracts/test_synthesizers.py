@@ -396,12 +396,17 @@ def _but_weights(file: ModelFile) -> str:
 
 
 @every
-def test_a_patient_of_many_rows_weighs_as_one(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("patient", ["NEW", None])
+def test_a_patient_of_many_rows_weighs_as_one(
+    name: str, patient: str | None, tmp_path: Path
+) -> None:
     raw = mixed_schema().to_dict()
     raw["pegai"] = {"dataset": "toy", "unit": "mrn", "max_rows_per_unit": 50}
     schema = schema_from_dict(raw)
     base = mixed_table(40, schema=schema)
-    extra = pl.concat([base.frame.slice(3, 1).with_columns(mrn=pl.lit("NEW"))] * 50)
+    extra = pl.concat(
+        [base.frame.slice(3, 1).with_columns(mrn=pl.lit(patient, dtype=pl.String))] * 50
+    )
     more = Table(pl.concat([base.frame, extra]), schema)
     tapes = [Tape(), Tape()]
     for i, table in enumerate((base, more)):

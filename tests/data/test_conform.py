@@ -85,7 +85,7 @@ def test_selects_orders_and_types():
 
 
 def test_missing_columns_are_listed():
-    with pytest.raises(DataError, match="columns 'age', 'seen' of the schema are not in the table"):
+    with pytest.raises(DataError, match="columns 'age', 'seen' of the schema are not among"):
         conform(frame().drop("age", "seen"), SMALL)
 
 
@@ -173,3 +173,39 @@ def test_options_reach_the_reader(tmp_path):
     assert load_table(tmp_path / "t.csv", schema, **options).frame.rows() == [("имя", 1)]
     assert len(list(scan_table(tmp_path / "t.csv", schema, **options))) == 1
     assert read_frame(tmp_path / "t.csv", **options).height == 1
+
+
+def test_cell_by_cell_one_row_changes_nothing_in_the_others():
+    schema = Schema.model_validate(
+        {
+            "fields": [
+                {"name": "x", "type": "number"},
+                {"name": "k", "type": "string", "categories": ["0", "1"]},
+                {"name": "d", "type": "date"},
+            ]
+        }
+    )
+    rows = pl.DataFrame(
+        {"x": ["1,500", "2", "3.5"], "k": ["0", "1", "1.0"], "d": ["2020-01-02", "", "x"]}
+    )
+    for odd in (["1,5", "zebra", "31/12/1999"], ["?", "0.5", "20"]):
+        more = pl.concat([rows, pl.DataFrame([odd], schema=rows.columns, orient="row")])
+        alone = conform(rows, schema, cell_by_cell=True).frame
+        assert conform(more, schema, cell_by_cell=True).frame.head(3).equals(alone)
+    assert alone["x"].to_list() == [None, 2.0, 3.5]
+
+
+def test_one_odd_float_does_not_change_how_the_others_are_read():
+    raw = {"fields": [{"name": "k", "type": "string", "categories": ["0", "1"]}]}
+    schema = Schema.model_validate(raw)
+    whole = conform(pl.DataFrame({"k": [0.0, 1.0, None]}), schema)["k"].to_list()
+    odd = conform(pl.DataFrame({"k": [0.0, 1.0, None, 0.5]}), schema)["k"].to_list()
+    assert whole == ["0", "1", None]
+    assert odd == ["0", "1", None, "0.5"]
+
+
+def test_a_first_patient_in_place_of_a_header_is_not_shown():
+    with pytest.raises(DataError) as caught:
+        conform(pl.DataFrame({"Smith": ["x"], "hiv-positive": ["y"]}), SCHEMA)
+    assert "Smith" not in str(caught.value)
+    assert "hiv" not in str(caught.value)

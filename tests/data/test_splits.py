@@ -219,3 +219,13 @@ def test_an_independent_split_of_one_patient_is_refused() -> None:
         split_independently(load_heart_disease().head(1), seed=0)
     with pytest.raises(UsageError, match="above 0"):
         split_independently(load_heart_disease(), holdout=0.0, seed=0)
+
+
+def test_equal_rows_have_coins_of_their_own() -> None:
+    """1000 equal rows: a shared coin would put all on one side."""
+    schema = schema_from_dict({"fields": [{"name": "v", "type": "integer"}]})
+    equal = Table(pl.DataFrame({"v": [7] * 1000}), schema)
+    held = len(split_independently(equal, seed=0).holdout)
+    assert 220 < held < 380
+    fewer = len(split_independently(equal.head(999), seed=0).holdout)
+    assert held - fewer in (0, 1)

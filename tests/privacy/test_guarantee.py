@@ -37,7 +37,7 @@ def test_deltas_out_of_range_are_refused(delta):
 
 
 def test_the_ceiling_itself_is_allowed_and_a_unit_is_needed():
-    Privacy(20.0, 0.5)
+    Privacy(20.0, 0.01)
     with pytest.raises(PrivacyError, match="unit"):
         Privacy(1.0, 1e-5, unit="")
 

@@ -71,8 +71,12 @@ def deidentify(
             show.say("no identifier was found", quiet=quiet)
         still = [row for row in cleaned.lint or [] if row["status"] == "open"]
         for row in still:
-            show.say(f"Safe Harbor lint, open: {row['class']}: {row['why']}", quiet=quiet)
+            show.say(f"Safe Harbor lint, {row['column']}: {row['why']}", quiet=quiet)
         show.say(f"wrote {out}", quiet=quiet)
+        if schema_out is not None:
+            show.say(
+                f"next: pegai split {out} -s {schema_out} --train ... --holdout ...", quiet=quiet
+            )
 
     content = {
         "file": str(out),
@@ -108,11 +112,16 @@ def split(
 
     sizes = split_file(data, schema, train, holdout, share=share, stratify=stratify, seed=seed)
     content = {"train": str(train), "holdout": str(holdout), "rows": sizes}
+
+    def text() -> None:
+        show.say(
+            f"wrote {train} ({sizes['train']} rows) and {holdout} ({sizes['holdout']} rows)",
+            quiet=quiet,
+        )
+        show.say(f"next: pegai fit {train} -s {schema} -o model", quiet=quiet)
+
     show.result(
         content,
         as_json=as_json,
-        text=lambda: show.say(
-            f"wrote {train} ({sizes['train']} rows) and {holdout} ({sizes['holdout']} rows)",
-            quiet=quiet,
-        ),
+        text=text,
     )

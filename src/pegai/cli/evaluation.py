@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ def evaluate(
     """
     from pegai.workflow.steps import evaluate_files
 
-    with show.progress(quiet=quiet or as_json) as bar:
+    with show.progress(quiet=quiet) as bar:
         content, files = evaluate_files(
             train,
             holdout,
@@ -44,6 +45,7 @@ def evaluate(
             title=title,
             seed=seed,
             progress=bar,
+            commands=[_command(train, holdout, synthetic, schema, out, model, title, seed)],
         )
 
     def text() -> None:
@@ -64,3 +66,23 @@ def evaluate(
     )
     if content.verdict.decision == DO_NOT_RELEASE:
         raise typer.Exit(1)
+
+
+def _command(
+    train: Path,
+    holdout: Path,
+    synthetic: list[Path],
+    schema: Path,
+    out: Path,
+    model: Path | None,
+    title: str,
+    seed: int,
+) -> str:
+    """What reproduces the report."""
+    words = ["pegai", "evaluate", "--train", train, "--holdout", holdout]
+    for path in synthetic:
+        words += ["--synthetic", path]
+    words += ["--schema", schema, "--out", out]
+    if model is not None:
+        words += ["--model", model]
+    return shlex.join(str(word) for word in [*words, "--title", title, "--seed", seed])

@@ -53,11 +53,22 @@ def show_(
     totals = [{"data set": n, **_total(book, n)} for n in names]
 
     def text() -> None:
-        for title, lines in (("charges and budgets", rows), ("data sets", totals)):
-            if lines:
-                show.grid(list(lines[0]), [list(line.values()) for line in lines], title=title)
         if not rows:
             show.say("nothing is recorded", quiet=quiet)
+            return
+        show.grid(list(rows[0]), [list(row.values()) for row in rows], title="charges and budgets")
+        lines = [
+            (
+                row["data set"],
+                f"{row['epsilon spent']:.4g} of {row['epsilon budget']:.4g}",
+                f"{row['epsilon left']:.4g}",
+                f"{row['delta spent']:.4g} of {row['delta budget']:.4g}",
+                f"{row['delta left']:.4g}",
+            )
+            for row in totals
+        ]
+        heads = ("data set", "epsilon spent", "left", "delta spent", "left")
+        show.grid(heads, lines, title="data sets")
 
     content = {"ledger": str(book.path), "lines": rows, "datasets": totals}
     show.result(content, as_json=as_json, text=text)
@@ -71,6 +82,7 @@ def _total(book: Ledger, name: str) -> dict[str, float]:
         "epsilon left": max(budget[0] - spent[0], 0.0),
         "delta spent": spent[1],
         "delta budget": budget[1],
+        "delta left": max(budget[1] - spent[1], 0.0),
     }
 
 

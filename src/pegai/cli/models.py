@@ -15,7 +15,10 @@ def fit(
     data: Annotated[Path, typer.Argument(help="The training table: CSV, TSV, gzip or Parquet.")],
     schema: Annotated[Path, typer.Option("--schema", "-s", help="The schema file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
-    method: Annotated[str, typer.Option("--method", "-m", help="See pegai methods.")] = "ctgan",
+    method: Annotated[
+        str,
+        typer.Option("--method", "-m", help="ctgan or independent; pegai methods says more."),
+    ] = "ctgan",
     epsilon: Annotated[
         float | None, typer.Option(help="With it the fit is private; needs --delta.")
     ] = None,
@@ -45,7 +48,7 @@ def fit(
     """
     from pegai.workflow.steps import fit_file
 
-    with show.progress(quiet=quiet or as_json) as bar:
+    with show.progress(quiet=quiet) as bar:
         model, seconds = fit_file(
             data,
             schema,
@@ -74,7 +77,7 @@ def fit(
     content = {
         "model": str(out),
         "method": model.method,
-        "seconds": seconds,
+        "seconds": round(seconds, 2),
         "guarantee": guarantee,
     }
     show.result(content, as_json=as_json, text=text)
@@ -98,17 +101,19 @@ def sample(
     """
     from pegai.workflow.steps import sample_file
 
-    with show.progress(quiet=quiet or as_json) as bar:
-        bar("sampling", 0.0)
-        table = sample_file(model, rows, out, given=given or [], seed=seed)
+    with show.progress(quiet=quiet) as bar:
+        table = sample_file(model, rows, out, given=given or [], seed=seed, progress=bar)
     content = {"file": str(out), "rows": len(table), "columns": table.schema.names}
-    show.result(
-        content,
-        as_json=as_json,
-        text=lambda: show.say(
-            f"wrote {out}: {len(table)} rows, {len(table.schema.names)} columns", quiet=quiet
-        ),
-    )
+
+    def text() -> None:
+        show.say(f"wrote {out}: {len(table)} rows, {len(table.schema.names)} columns", quiet=quiet)
+        show.say(
+            f"next: pegai evaluate --synthetic {out} --model {model} --train TRAIN "
+            "--holdout HOLDOUT -s SCHEMA -o REPORT",
+            quiet=quiet,
+        )
+
+    show.result(content, as_json=as_json, text=text)
 
 
 def methods(as_json: JsonOption = False, quiet: QuietOption = False) -> None:

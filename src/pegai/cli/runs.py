@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +33,13 @@ def demo(
     """
     from pegai.workflow.demo import run_demo
 
-    with show.progress(quiet=quiet or as_json) as bar:
-        done = run_demo(out, seed=seed, progress=bar)
+    with show.progress(quiet=quiet) as bar:
+        done = run_demo(
+            out,
+            seed=seed,
+            progress=bar,
+            commands=(f"{_command('demo', None, out)} --seed {seed}",),
+        )
     _tell(done, as_json=as_json, quiet=quiet)
 
 
@@ -57,29 +63,43 @@ def run(
     read = read_config(config)
     if out is not None:
         read = read.model_copy(update={"output": read.output.model_copy(update={"folder": out})})
-    with show.progress(quiet=quiet or as_json) as bar:
-        done = run_all(read, progress=bar, commands=(f"pegai run {config.name}",))
+    with show.progress(quiet=quiet) as bar:
+        done = run_all(read, progress=bar, commands=(_command("run", config.name, out),))
     _tell(done, as_json=as_json, quiet=quiet)
     if done.content.verdict.decision == DO_NOT_RELEASE:
         raise typer.Exit(1)
+
+
+def _command(verb: str, config: str | None, out: Path | None) -> str:
+    words = ["pegai", verb]
+    words += [] if config is None else [config]
+    return shlex.join(words if out is None else [*words, "--out", str(out)])
+
+
+NEXT = (
+    ("report", "the evidence, for the data owner; internal"),
+    ("synthetic", "the synthetic patients"),
+    ("model", "the generator: pegai sample {} -n 1000 -o more.csv"),
+    ("ledger", "what was spent: pegai ledger show {}"),
+)
+"""What to look at after a run: a file of it, and what it is."""
 
 
 def _tell(done: RunResult, *, as_json: bool, quiet: bool) -> None:
     from pegai.cli.summary import candidate_rows, print_candidates, print_verdict
 
     def text() -> None:
-        if not quiet:
-            print_candidates(done.content)
-            print_verdict(done.content)
-        show.say(f"\ndone in {done.seconds:.0f} s. Where to look next:", quiet=quiet)
-        for path, what in (
-            ("report", "the evidence, for the data owner; internal"),
-            ("synthetic", "the synthetic patients"),
-            ("model", "the generator: pegai sample MODEL -n 1000 -o more.csv"),
-            ("ledger", "what was spent: pegai ledger show LEDGER"),
-        ):
-            if path in done.files:
-                show.say(f"  {done.files[path]!s:32} {what}", quiet=quiet)
+        if quiet:
+            return
+        print_candidates(done.content)
+        print_verdict(done.content)
+        show.say(f"\ndone in {done.seconds:.0f} s. Where to look next:")
+        places = {name: str(done.files[name]) for name, _ in NEXT if name in done.files}
+        width = max(len(place) for place in places.values())
+        for name, what in NEXT:
+            if name in places:
+                place = places[name]
+                show.say(f"  {place:{width}}  {what.format(shlex.quote(place))}")
 
     show.result(
         {

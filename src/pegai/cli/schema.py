@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pegai.cli import show
 from pegai.cli.show import JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from pegai.schema import Schema
 
 app = typer.Typer(no_args_is_help=True, help="Draft a schema, or check a table against one.")
 
@@ -39,6 +42,8 @@ def infer(
 
     if out.exists() and not force:
         raise UsageError(f"{out} exists", hint="--force replaces it, or choose another --out")
+    if out.resolve() == data.resolve():
+        raise UsageError(f"{out}: would be written over, it is read", hint="name a new file")
     name = dataset or data.name.split(".")[0]
     schema = draft(read_frame(data), dataset=name)
     write_schema(schema, out)
@@ -52,10 +57,25 @@ def infer(
         if not quiet:
             show.grid(("column", "kind", "role", "levels"), rows)
         show.say(f"wrote {out}: {len(columns)} columns, all sources are 'private'", quiet=quiet)
+        show.say(_who(schema), quiet=quiet)
         show.say("next: edit bounds, categories, roles and sources, then", quiet=quiet)
         show.say(f"  pegai schema check {data} {out}", quiet=quiet)
 
-    show.result({"schema": str(out), "columns": columns}, as_json=as_json, text=text)
+    content = {
+        "schema": str(out),
+        "unit": schema.unit,
+        "max_rows_per_unit": schema.pegai.max_rows_per_unit,
+        "columns": columns,
+    }
+    show.result(content, as_json=as_json, text=text)
+
+
+def _who(schema: Schema) -> str:
+    """Whose privacy the draft protects: the one thing in it that must not be wrong."""
+    if schema.unit is None:
+        return "patient: one row each; if one can have several, name the id column as pegai.unit"
+    most = schema.pegai.max_rows_per_unit
+    return f"patient: column {schema.unit!r}, up to {most} row{'s' if most > 1 else ''} each"
 
 
 @app.command()
@@ -81,6 +101,7 @@ def check(
             show.grid(("column", "rule", "cells", "of rows"), rows)
         else:
             show.say(f"{data} fits {schema}", quiet=quiet)
+            show.say(f"next: pegai deidentify {data} -s {schema} -o clean.csv", quiet=quiet)
 
     listed = [
         {"column": f.column, "rule": f.rule, "count": f.count, "rows": f.rows} for f in findings

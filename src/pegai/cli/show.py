@@ -92,7 +92,15 @@ def grid(
     heads: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None
 ) -> None:
     """A table for people; columns that hold only numbers are right-aligned."""
-    table = RichTable(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    table = RichTable(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for i, head in enumerate(heads):
         numeric = all(isinstance(row[i], (int, float)) for row in rows) and bool(rows)
         table.add_column(head, justify="right" if numeric else "left", overflow="fold")
@@ -146,7 +154,8 @@ def lines(*, clock: Callable[[], float] = time.monotonic) -> Callable[[str, floa
         now = clock()
         if stage == stage_shown and now - said_at < LINE_SECONDS:
             return
-        left = (now - started) * (1 - share) / share if 0 < share < 1 else 0.0
+        # The first per cents say nothing about the rest.
+        left = (now - started) * (1 - share) / share if 0.04 < share < 1 else 0.0
         after = f", about {_duration(left)} left" if left >= LINE_SECONDS else ""
         errors.print(Text(f"{share:4.0%}  {stage}{after}"), soft_wrap=True)
         stage_shown, said_at = stage, now

@@ -39,39 +39,44 @@ def _plain(score: Score | None) -> dict[str, float | None] | None:
 
 
 def print_candidates(content: Content) -> None:
-    """One line a candidate: model quality against the attack."""
-    rows: list[list[str]] = []
-    for row in candidate_rows(content):
-        epsilon = "none" if row["epsilon"] is None else f"{row['epsilon']:.3g}"
-        mark = " *" if row["released"] else ""
-        rows.append(
-            [
-                row["name"] + mark,
-                epsilon,
-                _shown(row["tstr_auc"], with_real=True),
-                _shown(row["detection_auc"]),
-                _shown(row["membership_auc"]),
-            ]
-        )
-    show.grid(("generator", "epsilon", "TSTR AUC (real)", "told apart, AUC", "attack AUC"), rows)
+    """One line a candidate, and one of real patients; fits a terminal of 80 columns."""
+    found = candidate_rows(content)
+    rows = [
+        [
+            row["name"] + (" *" if row["released"] and len(found) > 1 else ""),
+            _epsilon(row["epsilon"]),
+            *(_shown(row[name]) for name in ("tstr_auc", "detection_auc", "membership_auc")),
+        ]
+        for row in found
+    ]
+    real = next((row["tstr_auc"]["real"] for row in found if row["tstr_auc"]), None)
+    if real is not None:
+        rows.append(["real patients", "", f"{real:.3f}", "", ""])
+    show.grid(("generator", "epsilon", "useful (TSTR)", "told apart", "attack"), rows)
+    star = "" if len(found) == 1 else " * is what was written out."
     show.say(
-        "  TSTR: a model trained on synthetic, tested on real patients. Told apart and attack: "
-        "0.5 is best.\n  In brackets the 95 % interval. * is what was written out."
+        "All figures are AUCs, with the 95 % interval. useful: a model trained on synthetic, "
+        f"tested on real patients; 1 is best. told apart, attack: 0.5 is best.{star}"
     )
 
 
-def _shown(figure: dict[str, float | None] | None, *, with_real: bool = False) -> str:
+def _epsilon(value: float | None) -> str:
+    """Rounded up to two places: a guarantee must not be said better than it is."""
+    if value is None:
+        return "none"
+    return f"{math.ceil(value * 100 - 1e-9) / 100:g}" if value >= 0.1 else f"{value:.2g}"
+
+
+def _shown(figure: dict[str, float | None] | None) -> str:
     if figure is None or figure["value"] is None:
-        return "not assessed"
+        return "-"
     text = f"{figure['value']:.3f}"
     if figure["low"] is not None and figure["high"] is not None:
-        text += f" [{figure['low']:.2f}, {figure['high']:.2f}]"
-    if with_real and figure["real"] is not None:
-        text += f" ({figure['real']:.3f})"
+        text += f" {figure['low']:.2f}-{figure['high']:.2f}"
     return text
 
 
 def print_verdict(content: Content) -> None:
     """The decision and why, in words."""
-    show.say(f"verdict by policy {content.policy.name}: [bold]{content.verdict.decision}[/bold]")
-    show.say(f"  {content.verdict.summary}")
+    show.say(f"\nverdict by policy {content.policy.name}: {content.verdict.decision}", style="bold")
+    show.say(content.verdict.summary)

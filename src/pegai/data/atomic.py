@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,38 @@ def atomic_folder(
         raise DataError(f"{path}: can't be written ({_reason(error)})") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse a path that could not be written, before hours of work go into its content.
+
+    Raises:
+        DataError: The folder is missing or can't be written, or the path is not a plain file.
+    """
+    final = Path(os.path.realpath(path))
+    _refuse_special(final)
+    _probe(final.parent, path)
+
+
+def check_folder(path: str | Path, *, overwrite: bool = False, marker: str = MODEL_MARKER) -> None:
+    """Refuse a folder that `atomic_folder` could not write, before there is anything to write.
+
+    Raises:
+        UsageError: The folder is in use by something else, or holds the working directory or home.
+        DataError: It can't be written.
+    """
+    final = Path(os.path.realpath(path))
+    _refuse_folder(final, overwrite=overwrite, marker=marker)
+    _probe(next(part for part in final.parents if part.exists()), path)
+
+
+def _probe(folder: Path, path: str | Path) -> None:
+    # Asked by writing: permissions alone don't say whether a disk is read-only or full.
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"{path}: can't be written ({_reason(error)})") from None
 
 
 def _swap(new: Path, final: Path, aside: Path) -> None:

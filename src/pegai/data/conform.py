@@ -24,7 +24,12 @@ Extra = Literal["refuse", "drop"]
 
 
 def conform(
-    frame: pl.DataFrame, schema: Schema, *, name: str = "table", extra: Extra = "refuse"
+    frame: pl.DataFrame,
+    schema: Schema,
+    *,
+    name: str = "table",
+    extra: Extra = "refuse",
+    cell_by_cell: bool = False,
 ) -> Table:
     """Make a table of a frame.
 
@@ -33,6 +38,10 @@ def conform(
         schema: The columns wanted.
         name: What errors call the frame, such as its file.
         extra: What to do about columns that the schema does not have.
+        cell_by_cell: Before a private fit: decimals are written with a point, and a cell that can't
+            be read is missing. Otherwise the whole column decides on the decimal mark, and cells
+            that can't be read are refused with their count: both are looks at every patient, so
+            that one more could change how the others are read.
 
     Raises:
         DataError: The frame has no rows, columns are missing or extra, or cells can't be read.
@@ -40,21 +49,25 @@ def conform(
     if frame.height == 0:
         raise DataError(f"{name}: has no rows", hint="check that it is the right file")
     _check_columns(frame, schema, name, extra)
-    return _typed(frame, schema, name, {})
+    marks: dict[str, Mark] = dict.fromkeys(schema.names, ".") if cell_by_cell else {}
+    return _typed(frame, schema, name, marks, lenient=cell_by_cell)
 
 
-def table_from(native: Any, schema: Schema, *, extra: Extra = "refuse") -> Table:
+def table_from(
+    native: Any, schema: Schema, *, extra: Extra = "refuse", cell_by_cell: bool = False
+) -> Table:
     """A table from a pandas, Polars or Arrow frame; `Table.to_native` is the way back.
 
     Args:
         native: The frame; shape (rows, columns), rows >= 1.
         schema: The columns wanted.
         extra: What to do about columns that the schema does not have.
+        cell_by_cell: As in `conform`; set it before a private fit.
 
     Raises:
         DataError: It is no frame, or does not fit the schema.
     """
-    return conform(to_polars(native), schema, extra=extra)
+    return conform(to_polars(native), schema, extra=extra, cell_by_cell=cell_by_cell)
 
 
 def load_table(
@@ -65,14 +78,25 @@ def load_table(
     encoding: str | None = None,
     delimiter: str | None = None,
     header: Sequence[str] | None = None,
+    cell_by_cell: bool = False,
 ) -> Table:
     """Read a file as a table: `read_frame`, then `conform`.
+
+    With `cell_by_cell`, encoding and delimiter are not guessed from the content either: they are
+    UTF-8 and a comma (a tab for `.tsv`) unless they are given.
 
     Raises:
         DataError: The file can't be read or does not fit the schema.
     """
+    if cell_by_cell:
+        encoding, delimiter = encoding or "utf-8", delimiter or usual_delimiter(path)
     frame = read_frame(path, encoding=encoding, delimiter=delimiter, header=header)
-    return conform(frame, schema, name=str(path), extra=extra)
+    return conform(frame, schema, name=str(path), extra=extra, cell_by_cell=cell_by_cell)
+
+
+def usual_delimiter(path: str | Path) -> str:
+    """A tab for `.tsv` and `.tsv.gz`, else a comma."""
+    return "\t" if ".tsv" in Path(path).suffixes else ","
 
 
 def scan_table(
@@ -139,9 +163,11 @@ def _whole_marks(frames: Iterator[pl.DataFrame], names: list[str]) -> dict[str, 
 def _check_columns(frame: pl.DataFrame, schema: Schema, name: str, extra: Extra) -> None:
     missing = [column for column in schema.names if column not in frame.columns]
     if missing:
+        # The header is not shown: in a file without one it is a patient.
         raise DataError(
-            f"{name}: {_columns(missing)} of the schema {_is_are(missing)} not in the table",
-            hint=f"the table has {_listed(frame.columns)}",
+            f"{name}: {_columns(missing)} of the schema {_is_are(missing)} not among the "
+            f"{frame.width} columns of the table",
+            hint="check the file's header and its delimiter",
         )
     unknown = [column for column in frame.columns if column not in schema]
     if unknown and extra == "refuse":
@@ -151,7 +177,14 @@ def _check_columns(frame: pl.DataFrame, schema: Schema, name: str, extra: Extra)
         )
 
 
-def _typed(frame: pl.DataFrame, schema: Schema, name: str, marks: dict[str, Mark]) -> Table:
+def _typed(
+    frame: pl.DataFrame,
+    schema: Schema,
+    name: str,
+    marks: dict[str, Mark],
+    *,
+    lenient: bool = False,
+) -> Table:
     read: list[pl.Series] = []
     wrong: list[str] = []
     for column in schema.columns:
@@ -160,7 +193,7 @@ def _typed(frame: pl.DataFrame, schema: Schema, name: str, marks: dict[str, Mark
         read.append(reading.values)
         if reading.count:
             wrong.append(f"{column.name!r}: {reading.count} of {frame.height} {_wanted(column)}")
-    if wrong:
+    if wrong and not lenient:
         raise DataError(
             f"{name}: cells can't be read\n    " + "\n    ".join(wrong),
             hint="correct the cells, name their text in missingValues, or change the column's type",

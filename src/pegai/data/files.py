@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal, cast
 
 import polars as pl
 
-from pegai.data.atomic import atomic_path
+from pegai.data.atomic import atomic_path, check_file
 from pegai.data.csv_dialect import Dialect, sniff_csv
 from pegai.data.csv_records import Block, read_blocks
 from pegai.data.table import Table
@@ -132,6 +132,16 @@ def write_table(table: Table, path: str | Path) -> None:
         )
     places = {c.name: c.pegai.decimals for c in table.columns if c.pegai.decimals is not None}
     write_frame(frame, path, decimals=places)
+
+
+def check_output(path: str | Path) -> None:
+    """Refuse a path that a table could not be written to, before there is a table.
+
+    Raises:
+        DataError: The name says no format, the folder is missing or can't be written.
+    """
+    _format(Path(path))
+    check_file(path)
 
 
 def _existing(path: str | Path) -> Path:

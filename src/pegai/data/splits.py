@@ -96,6 +96,11 @@ def _own_coins(table: Table, seed: int) -> np.ndarray:
     frame, unit = table.frame, table.schema.unit
     own = frame if unit is None else frame.select(pl.col(unit).cast(pl.String))
     text = own.select(pl.concat_str(pl.all().cast(pl.String).fill_null("\x00"), separator="\x1f"))
+    if unit is None:
+        # Equal rows are different patients: the second one has a coin of its own.
+        text = text.select(
+            pl.first() + "\x1e" + pl.first().cum_count().over(pl.first()).cast(pl.String)
+        )
     key = seed.to_bytes(32, "little")
     digests = [
         hashlib.blake2b(value.encode(), key=key, digest_size=8).digest()

@@ -36,8 +36,8 @@ ELEMENTWISE = (
 """Layers without parameters that treat each example, and each unit, by itself."""
 
 FLOAT_SLACK = 1e-3
-"""Part of the clipping norm set aside for float32 rounding: a patient more may change how the
-other patients' products are rounded, each by about 1e-6 of its clipped gradient."""
+"""Part of the clipping norm set aside for rounding: a patient more may change how the other
+patients' float64 products are rounded, each by far less than 1e-10 of its clipped gradient."""
 
 
 def check_supported(model: nn.Sequential) -> None:
@@ -101,27 +101,37 @@ def clipped_gradient_sum(
     activations: list[Tensor] = []
     outputs: list[Tensor] = []
     layers: list[nn.Linear] = []
-    hidden = inputs
+    # Float64: how float32 rounds one row depends on the batch around it, and thereby on others.
+    hidden = inputs.double()
     for layer in model:
         if isinstance(layer, nn.Linear):
             activations.append(hidden.detach())
             layers.append(layer)
-            hidden = layer(hidden)
+            hidden = _in_double(layer, hidden)
             outputs.append(hidden)
         else:
             hidden = layer(hidden)
     at_outputs = torch.autograd.grad(loss(hidden).sum(), outputs)
     norms = _norms(activations, at_outputs, layers)
     finite = torch.isfinite(norms)
-    scale = torch.where(finite, clipping_norm / norms.clamp(min=clipping_norm), torch.zeros(()))
+    scale = torch.where(
+        finite, clipping_norm / norms.clamp(min=clipping_norm), torch.zeros((), dtype=torch.float64)
+    )
     gradients: list[Tensor] = []
     for layer, a, g in zip(layers, activations, at_outputs, strict=True):
-        kept = torch.where(finite[:, None], g.double(), 0.0) * scale.double()[:, None]
-        known = torch.where(finite[:, None], a.double(), 0.0)
+        kept = torch.where(finite[:, None], g, 0.0) * scale[:, None]
+        known = torch.where(finite[:, None], a, 0.0)
         gradients.append(kept.T @ known)
         if _has_bias(layer):
             gradients.append(kept.sum(dim=0))
     return ClippedSum(gradients, norms.detach())
+
+
+def _in_double(layer: nn.Linear, inputs: Tensor) -> Tensor:
+    # The graph starts at the outputs: gradients with respect to weights are built by hand.
+    weight = layer.weight.detach().double().requires_grad_()
+    bias = layer.bias.detach().double() if _has_bias(layer) else None
+    return nn.functional.linear(inputs, weight, bias)
 
 
 def _has_bias(layer: nn.Linear) -> bool:
@@ -135,7 +145,7 @@ def _norms(
     squares = torch.zeros(len(activations[0]), dtype=torch.float64)
     for layer, a, g in zip(layers, activations, at_outputs, strict=True):
         has_bias = float(_has_bias(layer))
-        squares = squares + g.double().square().sum(1) * (a.double().square().sum(1) + has_bias)
+        squares = squares + g.square().sum(1) * (a.square().sum(1) + has_bias)
     return squares.sqrt()
 
 

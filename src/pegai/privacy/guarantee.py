@@ -19,6 +19,9 @@ from pegai.privacy.events import Event, event_from_dict, is_positive
 MAX_EPSILON = 20.0
 """A larger epsilon protects nobody and is refused."""
 
+MAX_DELTA = 1e-2
+"""A larger delta allows to publish one patient in a hundred, and is refused."""
+
 LEDGER_VARIABLE = "PEGAI_LEDGER"
 DEFAULT_LEDGER = "pegai-ledger.jsonl"
 AUDIT_ONLY = "audit only, no guarantee"
@@ -57,6 +60,12 @@ class Privacy:
                 "Without `privacy` the model says plainly that it has none",
             )
         check_delta(self.delta)
+        if self.delta > MAX_DELTA:
+            raise PrivacyError(
+                f"delta {self.delta:g} is above the ceiling of {MAX_DELTA:g}: with this chance "
+                "a patient may be published as they are",
+                hint="below 1 / (10 x patients) is usual, such as 1e-5",
+            )
         if not self.unit:
             raise PrivacyError("unit is empty: it says who is protected, such as 'patient'")
 

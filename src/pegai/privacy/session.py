@@ -54,6 +54,11 @@ class Session:
     def __init__(
         self, plan: Plan, privacy: Privacy, charge: Entry, *, recorder: Recorder | None = None
     ) -> None:
+        if getattr(charge, "events", None) != plan.events:
+            raise PlanError(
+                "a session needs the ledger's charge for its own plan",
+                hint="open it by Session.open, which charges the plan first",
+            )
         self.plan = plan
         self.privacy = privacy
         self.charge = charge

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,23 @@ def schema_from_dict(raw: Any, *, name: str = "schema") -> Schema:
 
 
 def write_schema(schema: Schema, path: str | Path) -> None:
-    """Write a schema; the file is complete or absent, never half-written."""
+    """Write a schema; the file is complete or absent, never half-written.
+
+    Raises:
+        SchemaError: The file can't be written.
+    """
     path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(
-        json.dumps(schema.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.part")
+    text = json.dumps(schema.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SchemaError(f"{path}: can't be written ({reason})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _rule(error: Any) -> str:

@@ -328,9 +328,10 @@ def _as_text(cells: pl.Series) -> pl.Series:
     if cells.dtype.is_nested() or isinstance(cells.dtype, (pl.Object, pl.Binary, pl.Duration)):
         return _unreadable(cells, pl.String())
     if cells.dtype.is_float():
+        # 1.0 for the code 1: pandas makes floats of integers with gaps. Each cell by itself: one
+        # patient's 0.5 must not change how the others are read.
         whole = _whole(cells)
-        if whole.null_count() == cells.null_count():
-            cells = whole  # 1.0 for the code 1: pandas makes floats of integers with gaps
+        return whole.cast(pl.String).zip_with(whole.is_not_null(), cells.cast(pl.String))
     return cells.cast(pl.String)
 
 

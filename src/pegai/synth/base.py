@@ -140,6 +140,7 @@ class Synthesizer(ABC):
                 hint="leave the seed out; sampling from the fitted model may be seeded",
             )
         check_public(table.schema)
+        table = known_patients(table)
         progress("calibrating the noise", 0.0)
         session = Session.open(
             self.plan(table.schema, privacy),
@@ -203,6 +204,18 @@ def check_table(table: Table) -> None:
         )
 
 
+def known_patients(table: Table) -> Table:
+    """The rows whose patient is known, where the schema names a column of patient ids.
+
+    Rows without an id can't be counted to a patient: taken one by one, fifty of them that are one
+    patient's would weigh as fifty patients.
+    """
+    unit = table.schema.unit
+    if unit is None:
+        return table
+    return Table(table.frame.filter(pl.col(unit).is_not_null()), table.schema)
+
+
 def check_public(schema: Schema) -> None:
     """Refuse a private fit whose domain was read from the private data.
 
@@ -262,7 +275,8 @@ def _given_number(column: Column, value: str | int | float) -> float:
     low, high = column.constraints.minimum, column.constraints.maximum
     below = column.minimum is not None and number < column.minimum
     above = column.maximum is not None and number > column.maximum
-    if not math.isfinite(number) or below or above:
+    broken = column.type == "integer" and number != int(number) if math.isfinite(number) else True
+    if broken or below or above:
         raise UsageError(
             f"given: {value!r} is outside of what {column.name!r} can be",
             hint=f"{'any' if low is None else low} to {'any' if high is None else high}, or "

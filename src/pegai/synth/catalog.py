@@ -5,9 +5,10 @@ A new method is one file and one line here.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 from pegai.errors import ModelError, UsageError
 from pegai.synth.base import Fitted, Synthesizer
@@ -61,7 +62,7 @@ def _configured(config: Any, settings: dict[str, Any], place: str) -> Any:
     }
     whole = {key: getattr(config, key) for key in known} | changes
     try:
-        return TypeAdapter(type(config)).validate_python(whole, strict=None)
+        return TypeAdapter(type(config)).validate_python(whole)
     except ValidationError as error:
         first = error.errors()[0]
         setting = ".".join([place, *(str(part) for part in first["loc"])])

@@ -23,6 +23,7 @@ import polars as pl
 
 from pegai.data.table import Table
 from pegai.encode.table import TableEncoder, summarize
+from pegai.errors import UsageError
 from pegai.privacy.calibrate import calibrate, gaussian_noise_multiplier
 from pegai.privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
@@ -31,7 +32,7 @@ from pegai.schema import Column, Schema
 from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
 from pegai.synth.ctgan_config import CTGANConfig, CTGANPrivacy
 from pegai.synth.files import ModelFile
-from pegai.synth.grids import class_column, class_shares, code_tables, noisy_look
+from pegai.synth.grids import MAX_CLASSES, class_column, class_shares, code_tables, noisy_look
 
 if TYPE_CHECKING:
     from pegai.synth.ctgan_game import Game, Outcome
@@ -41,7 +42,7 @@ __all__ = ["CTGAN", "CTGANConfig", "CTGANPrivacy", "FittedCTGAN"]
 
 COUNTS = "class-conditional one-way tables"
 CRITIC = "critic, DP-SGD"
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 16_384
 
 
 class CTGAN(Synthesizer):
@@ -65,6 +66,15 @@ class CTGAN(Synthesizer):
     def settings(self) -> dict[str, Any]:
         """The settings, as JSON types."""
         return asdict(self.config)
+
+    def check(self, schema: Schema) -> None:
+        """Refuse a condition that is no column with few classes, before anything is charged."""
+        name = self.config.condition
+        if name is not None and class_column(schema, name) is None:
+            raise UsageError(
+                f"condition {name!r} is no discrete column of at most {MAX_CLASSES} levels",
+                hint="name another column, or leave it out to take the target",
+            )
 
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
         """One Gaussian look at d one-way tables, then the steps of DP-SGD."""
@@ -114,8 +124,8 @@ class CTGAN(Synthesizer):
             generator,
             game,
             Schedule(batch=_batch_size(int(learned.sum())), max_steps=config.max_steps),
-            learned=game.one_hot(codes[learned]),
-            held_back=game.one_hot(codes[held if held.any() else learned]),
+            learned=codes[learned],
+            held_back=rng.permutation(codes[held if held.any() else learned]),
             rng=rng,
             progress=progress,
         )
@@ -146,7 +156,7 @@ class CTGAN(Synthesizer):
                 settings.clipping_norm,
                 divisor=max(settings.sampling_probability * look.patients, 1.0),
             ),
-            rows=game.one_hot(encoder.encode(table.modelled()))[0],
+            codes=encoder.encode(table.modelled()),
             units=table.unit_codes(),
             session=session,
             label=CRITIC,

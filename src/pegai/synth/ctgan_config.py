@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from pegai.errors import UsageError
@@ -33,7 +34,7 @@ class CTGANPrivacy:
         if not 0 < self.sampling_probability < 1 or not 0 < self.counts_share < 1:
             raise UsageError("sampling_probability and counts_share must lie between 0 and 1")
         smallest = min(self.grid_bins, self.max_bins, self.hidden)
-        if self.steps < 1 or self.clipping_norm <= 0 or smallest < 2:
+        if self.steps < 1 or not 0 < self.clipping_norm < math.inf or smallest < 2:
             raise UsageError(
                 "steps, clipping_norm and grid_bins must be positive, bins and hidden at least 2"
             )
@@ -68,3 +69,13 @@ class CTGANConfig:
     max_steps: int = 3000
     held_back: float = 0.2
     privacy: CTGANPrivacy = field(default_factory=CTGANPrivacy)
+
+    def __post_init__(self) -> None:
+        if min(self.latent, self.max_steps) < 1 or min(self.max_bins, self.hidden) < 2:
+            raise UsageError(
+                "latent and max_steps must be at least 1, max_bins and hidden at least 2"
+            )
+        if self.min_count < 0 or not (self.learning_rate > 0 and self.temperature > 0):
+            raise UsageError("learning_rate and temperature must be positive, min_count at least 0")
+        if not 0 <= self.ema < 1 or not 0 <= self.held_back < 1:
+            raise UsageError("ema and held_back must be at least 0 and below 1")

@@ -48,7 +48,7 @@ def train_private(
     game: Game,
     schedule: PrivateSchedule,
     *,
-    rows: Tensor,
+    codes: np.ndarray,
     units: np.ndarray,
     session: Session,
     label: str,
@@ -61,7 +61,7 @@ def train_private(
         generator: Starts from charged, noisy class-conditional shares.
         game: The layout and settings, from charged or public quantities.
         schedule: Steps.
-        rows: Real one-hot rows, shape (rows, width).
+        codes: Of the real rows, shape (rows, columns); made one-hot a batch at a time.
         units: The patient of each row, shape (rows,).
         session: Draws batches and noise under `label`.
         label: The planned event.
@@ -69,7 +69,6 @@ def train_private(
         progress: Told of the steps; never of a loss, which would be a look at private data.
     """
     players = Players.start(generator, game, torch_generator(rng))
-    features = game.blocks.features(rows)
     shares = game.blocks.log_softmax(generator.base.detach().clone()).exp()
     kept = copy.deepcopy(generator)
     patients = int(units.max()) + 1 if len(units) else 0
@@ -77,11 +76,11 @@ def train_private(
     visits = Streams.fresh().get("model")
     for step in range(1, schedule.steps + 1):
         chosen = session.poisson_sample(label, patients)
-        batch = features[torch.from_numpy(one_row_per_patient(chosen, units, visits))]
+        batch = game.blocks.one_hot(codes[one_row_per_patient(chosen, units, visits)])
         _free_critic_gradient(players, game, schedule)
         noisy = private_gradient(
             players.critic,
-            batch,
+            game.blocks.features(batch),
             _real_loss,
             session=session,
             label=label,

@@ -21,6 +21,9 @@ from pegai.synth.ctgan_game import Game, Outcome, Players, average, log_likeliho
 from pegai.synth.ctgan_nets import ConditionalGenerator
 
 
+MAX_HELD_BACK = 2000
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Steps of the non-private game.
@@ -52,8 +55,8 @@ def train(
     game: Game,
     schedule: Schedule,
     *,
-    learned: tuple[Tensor, Tensor],
-    held_back: tuple[Tensor, Tensor],
+    learned: np.ndarray,
+    held_back: np.ndarray,
     rng: np.random.Generator,
     progress: Progress,
 ) -> Outcome:
@@ -63,25 +66,28 @@ def train(
         generator: Starts from class-conditional shares.
         game: The layout and settings.
         schedule: Steps.
-        learned: One-hot rows (rows, width) and their one-hot classes (rows, classes).
-        held_back: Rows and classes kept out of training to choose the step by.
+        learned: Codes of the rows to learn, shape (rows, columns); made one-hot a batch at a time,
+            so that memory does not grow with rows times levels.
+        held_back: Codes of rows kept out of training to choose the step by; the first
+            `MAX_HELD_BACK` are looked at.
         rng: Batches and latents.
         progress: Told after each look.
     """
-    rows, classes = learned
+    judged = game.one_hot(held_back[:MAX_HELD_BACK])
     players = Players.start(generator, game, torch_generator(rng))
     kept = copy.deepcopy(generator)
     best, best_step = copy.deepcopy(kept), 0
-    looks = [log_likelihood(kept, game, *held_back)]
+    looks = [log_likelihood(kept, game, *judged)]
     for step in range(1, schedule.max_steps + 1):
         for _ in range(schedule.critic_steps):
-            chosen = _batch(players, schedule, len(rows))
-            _critic_step(players, game, schedule.penalty, rows[chosen], classes[chosen])
-        _generator_step(players, game, classes[_batch(players, schedule, len(rows))])
+            rows, classes = game.one_hot(_batch(players, schedule, learned))
+            _critic_step(players, game, schedule.penalty, rows, classes)
+        _, classes = game.one_hot(_batch(players, schedule, learned))
+        _generator_step(players, game, classes)
         average(kept, generator, game.ema)
         if step % schedule.check_every:
             continue
-        looks.append(log_likelihood(kept, game, *held_back))
+        looks.append(log_likelihood(kept, game, *judged))
         if looks[-1] >= max(looks):
             best, best_step = copy.deepcopy(kept), step
         progress("training the generator", step / schedule.max_steps)
@@ -90,8 +96,9 @@ def train(
     return Outcome(best, best_step, tuple(looks))
 
 
-def _batch(players: Players, schedule: Schedule, rows: int) -> Tensor:
-    return torch.randint(rows, (schedule.batch,), generator=players.draws)
+def _batch(players: Players, schedule: Schedule, codes: np.ndarray) -> np.ndarray:
+    chosen = torch.randint(len(codes), (schedule.batch,), generator=players.draws)
+    return codes[chosen.numpy()]
 
 
 def _critic_step(

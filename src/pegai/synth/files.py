@@ -98,7 +98,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelError(
             f"{folder} is no model folder: it has no {DESCRIPTION}",
             hint="pegai fit ... --out FOLDER writes one",

@@ -2,53 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pegai.data.datasets import heart_disease_schema, load_heart_disease
 from pegai.data.files import write_table
 from pegai.privacy.ledger import Ledger
 from pegai.schema import write_schema
 from pegai.workflow.config import DataSection, FitSection, OutputSection, RunConfig
-from pegai.workflow.run import RunResult, run
+from pegai.workflow.run import Progress, RunResult, run
+from pegai.workflow.workplace import workplace
 
 DELTA = 1e-3
-REPLICATES = 5
 EPSILONS = (1.0, 3.0, 10.0)
 ROWS = 920
 
 
+@dataclass(frozen=True)
+class DemoSize:
+    """How much the demonstration does.
+
+    Attributes:
+        replicates: Fits of each kind; three or more give intervals.
+        ctgan: Settings of the conditional GAN.
+        jobs: Processes; -1 is one a core.
+    """
+
+    replicates: int = 5
+    ctgan: dict[str, Any] = field(default_factory=dict[str, Any])
+    jobs: int = -1
+
+
 def run_demo(
-    out: Path, *, seed: int = 0, progress: Callable[[str, float], None] = lambda stage, share: None
+    out: Path,
+    *,
+    seed: int = 0,
+    size: DemoSize | None = None,
+    progress: Progress = lambda stage, share: None,
+    commands: Sequence[str] = (),
 ) -> RunResult:
     """Go the whole way on UCI Heart Disease and write the results into `out`.
 
     The data are public, so the budget is set to what the demonstration spends: on private data five
     replicates of three budgets would be charged, and refused.
+
+    Args:
+        out: Folder for the results.
+        seed: Of the split and of what is not private.
+        size: A smaller demonstration, for tests.
+        progress: Told of the stage and the share of the whole.
+        commands: Shell commands that reproduce it, for the report.
     """
+    config = demo_config(out, seed=seed, size=size)
     source = out / "input"
-    source.mkdir(parents=True, exist_ok=True)
-    write_table(load_heart_disease(), source / "heart_disease.csv")
-    write_schema(heart_disease_schema(), source / "schema.json")
-    config = demo_config(out, seed=seed)
-    _allow(config)
-    return run(config, progress=progress, commands=(f"pegai demo --seed {seed}",))
+    with workplace(out):
+        source.mkdir(exist_ok=True)
+        write_table(load_heart_disease(), config.data.path)
+        write_schema(heart_disease_schema(), config.data.schema_path)
+        _allow(config)
+    return run(config, progress=progress, commands=commands)
 
 
-def demo_config(out: Path, *, seed: int) -> RunConfig:
+def demo_config(out: Path, *, seed: int, size: DemoSize | None = None) -> RunConfig:
     """The run file of the demonstration."""
+    size = size or DemoSize()
     private = tuple(
         FitSection(
             method="ctgan",
             epsilon=epsilon,
             delta=DELTA,
-            replicates=REPLICATES,
+            replicates=size.replicates,
             release=epsilon == EPSILONS[0],
+            settings=size.ctgan,
         )
         for epsilon in EPSILONS
     )
-    open_fits = tuple(
-        FitSection(method=method, replicates=REPLICATES) for method in ("ctgan", "independent")
+    open_fits = (
+        FitSection(method="ctgan", replicates=size.replicates, settings=size.ctgan),
+        FitSection(method="independent", replicates=size.replicates),
     )
     return RunConfig(
         data=DataSection.model_validate(
@@ -59,6 +92,7 @@ def demo_config(out: Path, *, seed: int) -> RunConfig:
             }
         ),
         fit=private + open_fits,
+        jobs=size.jobs,
         output=OutputSection(
             folder=out,
             rows=ROWS,

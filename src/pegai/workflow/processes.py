@@ -1,8 +1,8 @@
 """Calls side by side in processes of our own, with progress from inside each and no orphans.
 
-Each worker holds private data, so it must not outlive the run: it ends when its parent does, however
-that ends, and it is ended when a call fails or the user interrupts. A worker that dies (out of
-memory) is an error, never a wait without end.
+Each worker holds private data, so it must not outlive the run: it ends when its parent does,
+however that ends, and it is ended when a call fails or the user interrupts. A worker that dies (out
+of memory) is an error, never a wait without end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 from pegai.errors import DataError, PegaiError
 
@@ -60,17 +60,17 @@ def in_processes(
         for pipe in team:
             pipe.send((function, *waiting.pop()))
         while busy:
-            for pipe in wait(list(busy)):
-                kind, number, content = _received(pipe, busy)  # pyright: ignore[reportArgumentType]
+            for pipe in cast("list[Connection]", wait(list(busy))):
+                kind, number, content = _received(pipe, busy)
                 if kind == "told":
                     told(number, *content)
                     continue
                 if kind == "failed":
                     raise content
                 if waiting:
-                    pipe.send((function, *waiting.pop()))  # pyright: ignore[reportAttributeAccessIssue]
+                    pipe.send((function, *waiting.pop()))
                 else:
-                    busy.pop(pipe)  # pyright: ignore[reportCallIssue, reportArgumentType]
+                    busy.pop(pipe)
                 yield number, content
 
 

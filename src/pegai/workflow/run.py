@@ -94,7 +94,7 @@ def run(
         seconds = fit_all(
             tasks, prepared.train, jobs=config.jobs, watch=_part("training", progress, 0.02, 0.62)
         )
-        tables = _sample(config, tasks, _part("sampling", progress, 0.62, 0.64))
+        tables = _sample(config, tasks, progress)
         candidates = _evaluate(config, prepared, tasks, tables, seconds, progress)
         progress("writing the report", 0.97)
         content = _content(config, prepared, tasks, candidates, commands)
@@ -151,10 +151,10 @@ def _tasks(config: RunConfig, dataset: str, work: Path) -> list[FitTask]:
     ]
 
 
-def _sample(config: RunConfig, tasks: list[FitTask], watch: Progress) -> list[Table]:
+def _sample(config: RunConfig, tasks: list[FitTask], progress: Progress) -> list[Table]:
     tables: list[Table] = []
     for count, task in enumerate(tasks):
-        watch(f"{count} of {len(tasks)}", count / len(tasks))
+        progress("sampling", 0.62 + 0.02 * count / len(tasks))
         tables.append(sample_one(load_model(task), task, config.output.rows))
     return tables
 

@@ -6,25 +6,31 @@ import json
 import time
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pegai.data.atomic import atomic_write_text
+import polars as pl
+
+from pegai.data.atomic import MODEL_MARKER, atomic_write_text, check_file, check_folder
 from pegai.data.conform import conform, load_table
-from pegai.data.files import read_frame, write_frame, write_table
+from pegai.data.files import check_output, read_frame, write_frame, write_table
 from pegai.data.splits import split, split_independently
 from pegai.data.table import Table
-from pegai.errors import UsageError
+from pegai.errors import SeedRefusedError, UsageError
 from pegai.privacy.guarantee import Privacy
 from pegai.report import Candidate, Content, build_content, write_report
 from pegai.schema import read_schema, write_schema
 from pegai.schema.infer import infer
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, Given, Progress
+from pegai.synth.base import Fitted, Given, Progress, as_generator, check_public
 from pegai.synth.catalog import load, make
 from pegai.workflow.config import DeidentifySection, config_error
 from pegai.workflow.deidentification import Cleaned, clean, lint_rows
-from pegai.workflow.facts import machine, now, versions
+from pegai.workflow.facts import dataset_name, machine, now, versions
+
+SAMPLE_ROWS = 262_144
+"""Rows sampled between two signs of life; a multiple of every generator's own chunk."""
 
 
 def fit_file(
@@ -49,26 +55,39 @@ def fit_file(
         PegaiError: As `Synthesizer.fit`.
     """
     start = time.perf_counter()
-    if (epsilon is None) != (delta is None):
-        raise UsageError(
-            "epsilon and delta go together",
-            hint="give both for a private fit (delta at most 1 / (10 x patients)), or neither",
-        )
-    if (out / "model.json").exists() and not overwrite:
+    synthesizer = make(method, _settings(settings))
+    declared = read_schema(schema)
+    privacy = _privacy(epsilon, delta, seed)
+    if privacy is not None:
+        name = dataset or dataset_name(declared, data)
+        privacy = replace(privacy, ledger=ledger, dataset=name)
+        check_public(declared)
+    if (out / MODEL_MARKER).exists() and not overwrite:
         raise UsageError(
             f"{out} holds a model", hint="--force replaces it, or choose another --out"
         )
-    synthesizer = make(method, _settings(settings))
-    declared = read_schema(schema)
-    name = dataset or declared.pegai.dataset or data.name.split(".")[0]
-    privacy = None
-    if epsilon is not None and delta is not None:
-        privacy = Privacy(epsilon, delta, ledger=ledger, dataset=name)
+    check_folder(out, overwrite=overwrite)
     progress("reading", 0.0)
     table = load_table(data, declared, extra="drop")
     model = synthesizer.fit(table, privacy=privacy, rng=seed, progress=progress)
     model.save(out, overwrite=overwrite)
     return model, time.perf_counter() - start
+
+
+def _privacy(epsilon: float | None, delta: float | None, seed: int | None) -> Privacy | None:
+    if epsilon is None and delta is None:
+        return None
+    if epsilon is None or delta is None:
+        raise UsageError(
+            "epsilon and delta go together",
+            hint="give both for a private fit (delta at most 1 / (10 x patients)), or neither",
+        )
+    if seed is not None:
+        raise SeedRefusedError(
+            "a private fit takes its noise from the operating system and accepts no seed",
+            hint="leave --seed out; sampling from the fitted model may be seeded",
+        )
+    return Privacy(epsilon, delta)
 
 
 def _settings(path: Path | None) -> dict[str, Any]:
@@ -83,13 +102,31 @@ def _settings(path: Path | None) -> dict[str, Any]:
 
 
 def sample_file(
-    model: Path, rows: int, out: Path, *, given: Sequence[str], seed: int | None
+    model: Path, rows: int, out: Path, *, given: Sequence[str], seed: int | None, progress: Progress
 ) -> Table:
-    """Sample a model folder to a file."""
-    fitted = load(model)
-    table = fitted.sample(rows, given=parse_given(given), rng=seed)
+    """Sample a model folder to a file; the same rows as `Fitted.sample` gives in one go."""
+    _refuse_input([model], [out])
+    check_output(out)
+    fitted, wanted = load(model), parse_given(given)
+    rng = as_generator(seed, "sample")
+    parts: list[pl.DataFrame] = []
+    for start in range(0, rows, SAMPLE_ROWS):
+        progress("sampling", 0.95 * start / rows)
+        parts.append(fitted.sample(min(SAMPLE_ROWS, rows - start), given=wanted, rng=rng).frame)
+    table = Table(pl.concat(parts), fitted.schema)
+    progress("writing", 0.95)
     write_table(table, out)
     return table
+
+
+def _refuse_input(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:
+    """Refuse to write over what is read, or two results into one file."""
+    places = [path.resolve() for path in outputs if path is not None]
+    for path in outputs:
+        if path is not None and path.resolve() in [i.resolve() for i in inputs if i is not None]:
+            raise UsageError(f"{path}: would be written over, it is read", hint="name a new file")
+        if path is not None and places.count(path.resolve()) > 1:
+            raise UsageError(f"{path}: two results can't go into one file", hint="name two files")
 
 
 def parse_given(given: Sequence[str]) -> Given:
@@ -124,6 +161,9 @@ def split_file(
     `stratify` keeps the shares of target and site exact, but then one patient more can move others,
     and a guarantee of a fit on the first file does not hold for the source.
     """
+    _refuse_input([data, schema], [train, holdout])
+    check_output(train)
+    check_output(holdout)
     table = load_table(data, read_schema(schema), extra="drop")
     streams = Streams.fresh() if seed is None else Streams(seed)
     if stratify:
@@ -149,6 +189,11 @@ def deidentify_file(
     seed: int | None,
 ) -> Cleaned:
     """De-identify a file; without a schema one is drafted to know missing values and ids."""
+    outputs = [path for path in (out, schema_out, report) if path is not None]
+    _refuse_input([data, schema], outputs)
+    check_output(out)
+    for path in outputs:
+        check_file(path)
     frame = read_frame(data)
     declared = read_schema(schema) if schema is not None else infer(frame)
     reasons = dict(_pair(k, "--keep", "COLUMN=REASON") for k in keep)
@@ -198,25 +243,27 @@ def evaluate_files(
     title: str,
     seed: int,
     progress: Progress,
+    commands: Sequence[str] = (),
 ) -> tuple[Content, dict[str, Path]]:
     """Evaluate synthetic files against real ones and write the report."""
     from pegai.evaluate.suite import evaluate
 
+    check_folder(out, overwrite=True)
+    fitted = None if model is None else load(model)
     declared = read_schema(schema)
     real = [load_table(path, declared, extra="drop").modelled() for path in (train, holdout)]
     modelled = declared.only_modelled()
     tables = [
         conform(read_frame(path), modelled, name=str(path), extra="drop") for path in synthetic
     ]
-    guarantee = None if model is None else load(model).guarantee
     start = time.perf_counter()
     evaluation = evaluate(real[0], real[1], tables, seed=seed, progress=progress)
     candidate = Candidate(
         name=synthetic[0].stem,
         title=", ".join(path.name for path in synthetic),
-        method="as given" if model is None else load(model).method,
+        method="as given" if fitted is None else fitted.method,
         evaluation=evaluation,
-        guarantee=guarantee,
+        guarantee=None if fitted is None else fitted.guarantee,
         released=True,
         seconds=time.perf_counter() - start,
     )
@@ -231,6 +278,7 @@ def evaluate_files(
         seeds={"evaluation": seed},
         machine=machine(),
         lint=lint_rows(declared),
+        commands=commands,
     )
     page, twin = write_report(content, out)
     return content, {"report": page, "json": twin}
