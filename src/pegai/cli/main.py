@@ -101,7 +101,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns its exit code."""
     try:
-        code = app(args=list(arguments), standalone_mode=False)
+        code = app(args=list(arguments), prog_name="pegai", standalone_mode=False)
         if code != INTERRUPTED:
             return code if isinstance(code, int) else 0
         raise KeyboardInterrupt

@@ -34,6 +34,12 @@ def fit(
     settings: Annotated[
         Path | None, typer.Option(help="TOML file with settings of the method.")
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of a CSV; default: detected, UTF-8 for a private fit.")
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Of a CSV; default: detected, a comma for a private fit.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
     seed: SeedOption = None,
     as_json: JsonOption = False,
@@ -42,7 +48,9 @@ def fit(
     """Train a generator on a table.
 
     With --epsilon and --delta the model carries a differential-privacy guarantee by patient, the
-    ledger is charged before a row is looked at, and --seed is refused: noise must be secret.
+    ledger is charged before a row is looked at, and --seed is refused: noise must be secret. Cells
+    that can't be read then count as missing, and rows without a patient id are left out: one
+    patient must not change how the others are read.
 
     Example: pegai fit train.csv -s schema.json --epsilon 1 --delta 1e-4 -o model
     """
@@ -62,6 +70,8 @@ def fit(
             overwrite=force,
             seed=seed,
             progress=bar,
+            encoding=encoding,
+            delimiter=delimiter,
         )
     guarantee = None if model.guarantee is None else model.guarantee.to_dict()
 

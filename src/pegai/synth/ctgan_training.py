@@ -20,7 +20,6 @@ from pegai.synth.blocks import torch_generator
 from pegai.synth.ctgan_game import Game, Outcome, Players, average, log_likelihood
 from pegai.synth.ctgan_nets import ConditionalGenerator
 
-
 MAX_HELD_BACK = 2000
 
 

@@ -26,6 +26,8 @@ class DataSection(_Strict):
         path: CSV, TSV or Parquet; relative paths start at the run file.
         schema_path: The schema file, `schema` in TOML.
         dataset: A name for the ledger; the schema's name goes before the file's.
+        encoding: Of a CSV; left out it is detected, or UTF-8 if any fit is private.
+        delimiter: Of a CSV; left out it is detected, or a comma (tab for .tsv) if any is private.
         holdout: Share of the patients that no generator sees.
         seed: Of the split, of fits without privacy, of sampling and of the evaluation.
     """
@@ -33,6 +35,8 @@ class DataSection(_Strict):
     path: Path
     schema_path: Annotated[Path, Field(alias="schema")]
     dataset: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.3
     seed: Annotated[int, Field(ge=0)] = 0
 

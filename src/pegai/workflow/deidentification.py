@@ -1,9 +1,11 @@
 """The de-identification step of a run, with what the report says about it.
 
-What detection finds is a fact about private data. Before a private fit it may therefore block, but
-not decide: were a column dropped because its values look like identifiers, the columns of the
-release would tell something about them. So every change to a column that the model is to learn has
-to stand in the schema (role `identifier`) or in the run file, where a person put it.
+What detection finds is a fact about private data, and most treatments (a date format, a reference
+year, whether a column holds dates at all) read a whole column, so that one patient could change how
+the others are treated. Before a private fit, detection may therefore block, but decide nothing:
+columns are dropped or kept by the schema and the run file, where a person put it, and cells stay as
+they are. What is left of dates, ages and places is for the schema's bounds and bins. The refusal
+itself is seen by the operator only, who sees the data too.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from pegai.data.deidentify import (
     Override,
     anonymity,
     deidentify,
+    detect,
     lint,
 )
-from pegai.errors import IdentifierError
-from pegai.schema import Schema
+from pegai.errors import IdentifierError, UsageError
+from pegai.schema import Column, Schema
 from pegai.streams import Streams
 from pegai.workflow.config import DeidentifySection
+
+OLDEST_AGE = 90
+"""Ages over 89 count as 90 (45 CFR 164.514(b)(2)(i)(C)); encoders bound values by the schema."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +70,8 @@ def clean(
         frame: As read, columns as text.
         schema: The schema of the raw table; columns it does not list are dropped.
         section: What the run file asks for.
-        seed: Of shifts and fictitious values; None draws a secret one. A private run ignores it:
-            who knows the seed can undo the shifts.
+        seed: Of shifts and fictitious values; None draws a secret one. Who knows it can undo the
+            shifts. A private run shifts and replaces nothing.
         private: Whether any fit of the run is private.
 
     Raises:
@@ -75,6 +81,8 @@ def clean(
     listed = frame.select([name for name in schema.names if name in frame.columns])
     if not section.enabled:
         return Cleaned(listed, schema, None, lint_rows(schema))
+    if private:
+        return _clean_privately(listed, schema, section)
     overrides = {
         name: Override(action, section.reasons.get(name, "kept by the run file"))
         for name, action in section.columns.items()
@@ -82,36 +90,92 @@ def clean(
     config = DeidentifyConfig(
         dates=section.dates, overrides=overrides, drop_free_text=section.drop_free_text
     )
-    found = deidentify(listed, schema, config=config, rng=_rng(seed, private=private))
-    if private:
-        _refuse_decisions_by_data(found, schema, section)
+    found = deidentify(listed, schema, config=config, rng=_rng(seed))
     cleaned = found.schema or schema
     before, after = _before_after(listed, found.frame, schema, cleaned)
     return Cleaned(found.frame, cleaned, action_rows(found), lint_rows(cleaned), before, after)
 
 
-def _rng(seed: int | None, *, private: bool) -> np.random.Generator | None:
-    if seed is None or private:
-        return None
-    return Streams(seed).child("deidentify").get("sample")
+def _rng(seed: int | None) -> np.random.Generator | None:
+    return None if seed is None else Streams(seed).child("deidentify").get("sample")
 
 
-def _refuse_decisions_by_data(
-    found: Deidentified, schema: Schema, section: DeidentifySection
-) -> None:
-    modelled = {column.name for column in schema.modelled}
+def _clean_privately(frame: pl.DataFrame, schema: Schema, section: DeidentifySection) -> Cleaned:
+    """Drop and keep whole columns, by the schema and the run file alone."""
+    _refuse_treatments(schema, section)
+    dropped = {
+        column.name: why
+        for column in schema.columns
+        if column.name != schema.unit and (why := _why_dropped(column, section))
+    }
+    kept = tuple(c for c in schema.columns if c.name not in dropped)
+    cleaned = schema.replace_columns(kept)
+    left = frame.drop([name for name in dropped if name in frame.columns])
+    _refuse_undecided(left, cleaned, section)
+    actions = [
+        {
+            "column": name,
+            "class": "",
+            "evidence": why,
+            "action": "drop",
+            "cells": frame[name].count() if name in frame.columns else 0,
+            "note": "by the schema or the run file, before a private fit",
+        }
+        for name, why in dropped.items()
+    ]
+    before, after = _before_after(frame, left, schema, cleaned)
+    return Cleaned(left, cleaned, actions, lint_rows(cleaned), before, after)
+
+
+def _why_dropped(column: Column, section: DeidentifySection) -> str:
+    if section.columns.get(column.name) == "drop":
+        return "named by the user"
+    if column.role == "identifier":
+        return "role in the schema"
+    return "free text in the schema" if column.kind == "text" and section.drop_free_text else ""
+
+
+def _refuse_treatments(schema: Schema, section: DeidentifySection) -> None:
+    changed = sorted(n for n, action in section.columns.items() if action not in ("keep", "drop"))
+    if changed:
+        raise IdentifierError(
+            "before a private fit columns can only be kept or dropped: other treatments read a "
+            f"whole column, so one patient changes how others are treated: {', '.join(changed)}",
+            hint="set bounds in the schema (an age up to 90, a date as a range), drop the column, "
+            "or treat the file with pegai deidentify first; the guarantee is then for that file",
+        )
+    if schema.unit is not None and section.columns.get(schema.unit) == "drop":
+        raise IdentifierError(
+            f"column {schema.unit!r} says whose rows are whose and can't be dropped before the fit",
+            hint="leave it: the patient id is never learned and never released",
+        )
+    unknown = sorted(set(section.columns) - set(schema.names))
+    if unknown:
+        raise UsageError(f"[deidentify.columns] names {unknown[0]!r}, which the schema has not")
+
+
+def _refuse_undecided(frame: pl.DataFrame, schema: Schema, section: DeidentifySection) -> None:
     undecided = [
-        f"{a.column} ({a.identifier_class.title if a.identifier_class else 'free text'})"
-        for a in found.actions
-        if a.column in modelled and a.column not in section.columns and "schema" not in a.evidence
+        f"{found.column} ({found.identifier_class.title})"
+        for found in detect(frame, schema)
+        if found.column in [c.name for c in schema.modelled]
+        and found.column not in section.columns
+        and not _is_decided(schema[found.column])
     ]
     if undecided:
         raise IdentifierError(
             "before a private fit a person has to decide what becomes of columns that look like "
             f"identifiers: {', '.join(undecided)}",
-            hint="give each the role identifier in the schema, or an action under "
-            "[deidentify.columns] (keep needs a reason under [deidentify.reasons])",
+            hint="give each the role identifier in the schema, or write keep or drop under "
+            "[deidentify.columns] (keep with a reason under [deidentify.reasons])",
         )
+
+
+def _is_decided(column: Column) -> bool:
+    """Whether the schema itself says what the column is: a date, or a number within bounds."""
+    if column.type in ("date", "datetime"):
+        return True
+    return column.is_numeric and column.maximum is not None and column.maximum <= OLDEST_AGE
 
 
 def action_rows(found: Deidentified) -> list[dict[str, Any]]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from pegai.data.atomic import atomic_write_text
-from pegai.data.conform import conform
+from pegai.data.conform import conform, usual_delimiter
 from pegai.data.files import read_frame, write_table
 from pegai.data.splits import Split, split, split_independently
 from pegai.data.table import Table
@@ -16,7 +18,7 @@ from pegai.privacy.guarantee import default_ledger
 from pegai.report import Candidate, Content, build_content, write_report
 from pegai.schema import read_schema, write_schema
 from pegai.streams import Streams
-from pegai.synth.base import check_public, check_table
+from pegai.synth.base import check_public, check_table, known_patients
 from pegai.workflow.config import RunConfig
 from pegai.workflow.deidentification import Cleaned, clean
 from pegai.workflow.facts import dataset_name, ledger_rows, machine, now, versions
@@ -114,16 +116,27 @@ def _part(name: str, progress: Progress, low: float, high: float) -> Progress:
 def prepare(config: RunConfig) -> Prepared:
     """Read, clean and split the table, and refuse what can't be fitted before anything is spent."""
     schema = read_schema(config.data.schema_path)
-    frame = read_frame(config.data.path)
     private = any(fit.epsilon is not None for fit in config.fit)
-    cleaned = clean(frame, schema, config.deidentify, seed=config.data.seed, private=private)
-    table = conform(cleaned.frame, cleaned.schema, name=str(config.data.path))
+    frame = _read(config, private=private)
+    # Shifts and fictitious values come from a secret seed: the run file's is no secret.
+    cleaned = clean(frame, schema, config.deidentify, seed=None, private=private)
+    table = conform(cleaned.frame, cleaned.schema, name=str(config.data.path), cell_by_cell=private)
     check_table(table)
     if private:
         check_public(table.schema)
+        table = known_patients(table)
     parts = _split(table, config, private=private)
     dataset = dataset_name(schema, config.data.path, chosen=config.data.dataset)
     return Prepared(parts.train, parts.holdout, dataset, cleaned)
+
+
+def _read(config: RunConfig, *, private: bool) -> pl.DataFrame:
+    """The raw table; before a private fit nothing about the file is guessed from its content."""
+    encoding, delimiter = config.data.encoding, config.data.delimiter
+    if private:
+        encoding = encoding or "utf-8"
+        delimiter = delimiter or usual_delimiter(config.data.path)
+    return read_frame(config.data.path, encoding=encoding, delimiter=delimiter)
 
 
 def _split(table: Table, config: RunConfig, *, private: bool) -> Split:

@@ -47,6 +47,8 @@ def fit_file(
     overwrite: bool,
     seed: int | None,
     progress: Progress,
+    encoding: str | None = None,
+    delimiter: str | None = None,
 ) -> tuple[Fitted, float]:
     """Fit a method on a file and write the model folder; returns it and the seconds.
 
@@ -68,7 +70,14 @@ def fit_file(
         )
     check_folder(out, overwrite=overwrite)
     progress("reading", 0.0)
-    table = load_table(data, declared, extra="drop")
+    table = load_table(
+        data,
+        declared,
+        extra="drop",
+        encoding=encoding,
+        delimiter=delimiter,
+        cell_by_cell=privacy is not None,
+    )
     model = synthesizer.fit(table, privacy=privacy, rng=seed, progress=progress)
     model.save(out, overwrite=overwrite)
     return model, time.perf_counter() - start

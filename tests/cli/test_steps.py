@@ -1,0 +1,327 @@
+"""The single steps on a small clinic: the happy way, what is refused, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import pegai as api
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def no_private_text(*texts: str) -> None:
+    for text in texts:
+        assert "Zyxname" not in text
+        assert "700000" not in text
+
+
+def test_from_table_to_report(pegai, clinic):
+    assert pegai("schema", "check", "patients.csv", "schema.json").code == 0
+    done = pegai(
+        *"split patients.csv -s schema.json --train a.csv --holdout b.csv --seed 1 --json".split()
+    )
+    rows = done.json["rows"]
+    assert rows["train"] == len(pl.read_csv(clinic / "a.csv"))
+    train, held = (pl.read_csv(clinic / name)["mrn"] for name in ("a.csv", "b.csv"))
+    assert not set(train) & set(held)
+    done = pegai(*"fit a.csv -s schema.json -o model --settings quick.toml --seed 1 --json".split())
+    assert done.json["guarantee"] is None
+    done = pegai(*"sample model -n 60 -o s.csv --given sex=F --given crp= --seed 2 --json".split())
+    assert done.json["rows"] == 60
+    table = pl.read_csv(clinic / "s.csv", infer_schema=False)
+    assert table["sex"].unique().to_list() == ["F"]
+    assert table["crp"].null_count() == 60
+    done = pegai(
+        *"evaluate --train a.csv --holdout b.csv --synthetic s.csv -s schema.json".split(),
+        *"--out report --model model --json".split(),
+    )
+    assert done.code in (0, 1)
+    assert (done.code == 1) == (done.json["verdict"] == "DO NOT RELEASE")
+    twin = json.loads((clinic / "report" / "report.json").read_text())
+    assert twin["commands"][0].startswith("pegai evaluate --train a.csv")
+    assert "progress" not in done.out
+
+
+def test_types_and_digits_survive(pegai, clinic):
+    pegai(*"fit patients.csv -s schema.json -o model --settings quick.toml --seed 1".split())
+    pegai(*"sample model -n 80 -o s.csv --seed 2".split())
+    pegai(*"sample model -n 80 -o s.parquet --seed 2".split())
+    text = pl.read_csv(clinic / "s.csv", infer_schema=False)
+    assert text["crp"].drop_nulls().str.contains(r"^\d+\.\d$").all()
+    assert text["visit"].drop_nulls().str.contains(r"^\d{4}-\d\d-\d\d$").all()
+    assert set(text["smoker"].drop_nulls()) <= {"true", "false"}
+    typed = pl.read_parquet(clinic / "s.parquet")
+    assert typed.schema["admitted"] == pl.Datetime("us")
+    assert typed["crp"].round(1).to_list() == text["crp"].cast(pl.Float64).to_list()
+    assert "mrn" not in typed.columns
+
+
+def test_the_same_seed_gives_the_same_bytes(pegai, clinic):
+    for name in "ab":
+        pegai(*f"fit patients.csv -s schema.json -o {name} --settings quick.toml --seed 3".split())
+        pegai(*f"sample {name} -n 50 -o {name}.csv --seed 4".split())
+    for name in ("model.json", "weights.safetensors"):
+        assert (clinic / "a" / name).read_bytes() == (clinic / "b" / name).read_bytes()
+    assert (clinic / "a.csv").read_bytes() == (clinic / "b.csv").read_bytes()
+    pegai(*"sample a -n 50 -o c.csv --seed 5".split())
+    assert (clinic / "a.csv").read_bytes() != (clinic / "c.csv").read_bytes()
+
+
+@pytest.mark.parametrize("method", ["independent", "ctgan"])
+def test_a_large_sample_in_parts_is_the_sample_in_one_go(pegai, clinic, method, monkeypatch):
+    from pegai.synth import ctgan, independent
+    from pegai.workflow import steps
+
+    monkeypatch.setattr(ctgan, "CHUNK_ROWS", 20)
+    monkeypatch.setattr(independent, "CHUNK_ROWS", 40)
+    monkeypatch.setattr(steps, "SAMPLE_ROWS", 40)
+    settings = ["--settings", "quick.toml"] if method == "ctgan" else []
+    pegai(*f"fit patients.csv -s schema.json -o m -m {method} --seed 1".split(), *settings)
+    done = pegai(*"sample m -n 130 -o s.parquet --seed 2".split())
+    assert "sampling" in done.err
+    whole = api.load(clinic / "m").sample(130, rng=2)
+    assert pl.read_parquet(clinic / "s.parquet").equals(whole.frame)
+
+
+def test_private_fit_charges_and_says_so(pegai, clinic):
+    line = "fit patients.csv -s schema.json -o m --settings quick.toml --epsilon 1 --delta 1e-3"
+    done = pegai(*line.split(), "--json")
+    assert done.json["guarantee"]["epsilon"] <= 1
+    shown = pegai("ledger", "show", "--json").json
+    assert shown["datasets"][0]["data set"] == "clinic"
+    assert shown["datasets"][0]["epsilon spent"] == pytest.approx(
+        done.json["guarantee"]["epsilon"]
+    )
+    assert "epsilon 1 " in pegai(*line.replace("-o m", "-o n").split()).out
+    assert pegai("ledger", "show").out.count("fit ctgan") == 2
+
+
+FIT = "fit patients.csv -s schema.json -o m --settings quick.toml"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        (f"{FIT} --epsilon 1", 2, "together"),
+        (f"{FIT} --delta 1e-3", 2, "together"),
+        (f"{FIT} --epsilon 1 --delta 1e-3 --seed 1", 3, "seed"),
+        (f"{FIT} --epsilon 0 --delta 1e-3", 3, "epsilon"),
+        (f"{FIT} --epsilon -1 --delta 1e-3", 3, "epsilon"),
+        (f"{FIT} --epsilon nan --delta 1e-3", 3, "epsilon"),
+        (f"{FIT} --epsilon inf --delta 1e-3", 3, "epsilon"),
+        (f"{FIT} --epsilon 1 --delta 0", 3, "delta"),
+        (f"{FIT} --epsilon 1 --delta 1", 3, "delta"),
+        (f"{FIT} --epsilon 1 --delta nan", 3, "delta"),
+        (f"{FIT} --epsilon 11 --delta 1e-3", 3, "left of 10"),
+        (f"{FIT} --epsilon 1 --delta 1e-3 --ledger patients.csv/l.jsonl", 3, "l.jsonl"),
+        (f"{FIT} --method magic", 2, "independent"),
+        (f"{FIT} --settings absent.toml", 2, "no such file"),
+        (f"{FIT} --settings patients.csv", 2, "TOML"),
+        ("fit absent.csv -s schema.json -o m", 2, "no such file"),
+        ("fit patients.csv -s absent.json -o m", 2, "no such file"),
+        ("fit patients.csv -s patients.csv -o m", 2, "JSON"),
+        ("fit patients.csv -s schema.json -o patients.csv", 2, "is a file"),
+        ("fit patients.csv -s schema.json -o . --force", 2, "working"),
+        ("fit . -s schema.json -o m", 2, "folder"),
+        ("split patients.csv -s schema.json --train a.csv --holdout a.csv", 2, "one file"),
+        ("split patients.csv -s schema.json --train patients.csv --holdout b.csv", 2, "read"),
+        ("split patients.csv -s schema.json --train a.csv --holdout no/b.csv", 2, "not exist"),
+        ("split patients.csv -s schema.json --train a.csv --holdout b.csv --share 2", 2, "0.3"),
+        ("deidentify patients.csv -o patients.csv", 2, "read"),
+        ("deidentify patients.csv -o x.csv --drop nope", 2, "nope"),
+        ("deidentify patients.csv -o x.csv --action age=explode", 2, "topcode"),
+        ("deidentify patients.csv -o x.csv --keep sex", 2, "REASON"),
+        ("schema infer patients.csv -o schema.json", 2, "exists"),
+        ("schema infer patients.csv -o patients.csv --force", 2, "read"),
+        ("schema infer patients.csv -o no/s.json", 2, "can't be written"),
+        ("schema check patients.csv absent.json", 2, "no such file"),
+        ("sample absent -n 5 -o x.csv", 2, "no model folder"),
+        ("sample patients.csv -n 5 -o x.csv", 2, "no model folder"),
+        ("ledger show absent.jsonl", 2, "no ledger"),
+        ("ledger budget clinic --epsilon -1 --delta 1e-3", 3, "epsilon"),
+        ("run absent.toml", 2, "no such file"),
+    ],
+)
+def test_refused_and_nothing_written(pegai, clinic, line, code, said):
+    before = files(clinic)
+    kept = (clinic / "patients.csv").read_bytes()
+    done = pegai(*line.split(), "--json")
+    assert done.code == code
+    error = done.json["error"]
+    assert said in f"{error['message']} {error['hint']}"
+    assert files(clinic) == before
+    assert (clinic / "patients.csv").read_bytes() == kept
+    no_private_text(done.out, done.err)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "privacy = 3",
+        "latent = 0",
+        "hidden = 0.5",
+        'max_steps = "many"',
+        "max_steps = -1",
+        "ema = 2.0",
+        "held_back = 1.0",
+        "learning_rate = nan",
+        "max_step = 1",
+        'condition = "age"',
+        'condition = "nope"',
+        "[privacy]\nsteps = 0",
+        "[privacy]\nclipping_norm = inf",
+    ],
+)
+def test_settings_that_can_t_be(pegai, clinic, setting):
+    (clinic / "s.toml").write_text(setting + "\n")
+    line = "fit patients.csv -s schema.json -o m --settings s.toml --epsilon 1 --delta 1e-3"
+    done = pegai(*line.split(), "--json")
+    assert done.code == 2
+    assert setting.split()[0].strip("[]") in done.json["error"]["message"] + setting
+    assert not (clinic / "pegai-ledger.jsonl").exists()
+
+
+def test_private_sources_are_refused_before_the_table_is_read(pegai, clinic):
+    schema = json.loads((clinic / "schema.json").read_text().replace("expert", "private"))
+    (clinic / "private.json").write_text(json.dumps(schema))
+    line = "fit absent.csv -s private.json -o m --epsilon 1 --delta 1e-3"
+    done = pegai(*line.split(), "--json")
+    assert done.code == 3
+    assert done.json["error"]["code"] == "PrivateDomainError"
+
+
+def test_an_existing_model_needs_force(pegai, clinic):
+    assert pegai(*FIT.split(), "--seed", "1").code == 0
+    before = (clinic / "m" / "model.json").read_bytes()
+    assert pegai(*FIT.split(), "--seed", "2").code == 2
+    assert (clinic / "m" / "model.json").read_bytes() == before
+    assert pegai(*FIT.split(), "--seed", "2", "--force").code == 0
+    assert (clinic / "m" / "model.json").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("sax=F", "sax"),
+        ("sex=X", "F, M"),
+        ("sex", "column=value"),
+        ("age=old", "no integer"),
+        ("age=500", "18 to 90"),
+        ("age=63.5", "18 to 90"),
+        ("age=nan", "18 to 90"),
+        ("visit=2023-02-30", "no date"),
+    ],
+)
+def test_given_typos(pegai, clinic, given, said):
+    pegai(*"fit patients.csv -s schema.json -o m -m independent --seed 1".split())
+    done = pegai(*f"sample m -n 5 -o x.csv --given {given}".split(), "--json")
+    assert done.code == 2
+    assert said in f"{done.json['error']['message']} {done.json['error']['hint']}"
+    assert not (clinic / "x.csv").exists()
+
+
+def test_a_truncated_model(pegai, clinic):
+    pegai(*"fit patients.csv -s schema.json -o m -m independent --seed 1".split())
+    for name in ("weights.safetensors", "model.json"):
+        shutil.copytree(clinic / "m", clinic / "t", dirs_exist_ok=True)
+        (clinic / "t" / name).write_bytes((clinic / "m" / name).read_bytes()[:300])
+        done = pegai(*"sample t -n 5 -o x.csv --json".split())
+        assert done.code == 2
+        assert done.json["error"]["code"] == "ModelError"
+
+
+def test_an_edited_ledger(pegai, clinic):
+    line = "fit patients.csv -s schema.json -o m -m independent --epsilon 0.5 --delta 1e-3"
+    assert pegai(*line.split()).code == 0
+    assert pegai("ledger", "verify", "--json").json["whole"] is True
+    path = clinic / "pegai-ledger.jsonl"
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b'"epsilon"') + 12] ^= 1
+    path.write_bytes(raw)
+    done = pegai("ledger", "verify", "--json")
+    assert done.code == 1
+    assert done.json["problems"]
+    done = pegai(*line.replace("-o m ", "-o n ").split(), "--json")
+    assert done.code == 3
+    assert done.json["error"]["code"] == "LedgerError"
+    assert not (clinic / "n").exists()
+    assert path.read_bytes() == raw
+
+
+def test_budget_set_and_kept(pegai):
+    assert pegai(*"ledger budget clinic --epsilon 0.4 --delta 1e-2".split()).code == 0
+    line = "fit patients.csv -s schema.json -o m -m independent --epsilon 0.5 --delta 1e-3"
+    done = pegai(*line.split(), "--json")
+    assert done.code == 3
+    assert done.json["error"]["code"] == "BudgetExceededError"
+    assert pegai("ledger", "show", "--json").json["datasets"][0]["epsilon spent"] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"a,a\n1,2\n", "same name"),
+        (b"a,b\n1,\x002\n", "NUL"),
+        (b"a,b\n1,2,3\n", "cells"),
+    ],
+)
+def test_files_that_are_no_tables(pegai, clinic, content, said):
+    (clinic / "bad.csv").write_bytes(content)
+    done = pegai(*"schema infer bad.csv -o bad.json --json".split())
+    assert done.code == 2
+    assert said in done.json["error"]["message"]
+    assert not (clinic / "bad.json").exists()
+
+
+def test_one_row(pegai, clinic):
+    lines = (clinic / "patients.csv").read_text().splitlines()[:2]
+    (clinic / "one.csv").write_text("\n".join(lines) + "\n")
+    assert pegai(*"fit one.csv -s schema.json -o m --settings quick.toml".split()).code == 0
+    assert pegai(*"sample m -n 3 -o x.csv".split()).code == 0
+    line = "split one.csv -s schema.json --train a.csv --holdout b.csv --json"
+    done = pegai(*line.split())
+    assert done.code == 2
+    assert "patients" in done.json["error"]["message"]
+    assert not (clinic / "a.csv").exists()
+
+
+def test_check_counts_and_never_shows(pegai, clinic):
+    text = (clinic / "patients.csv").read_text().replace(",F,", ",Qqq,")
+    (clinic / "odd.csv").write_text(text)
+    done = pegai("schema", "check", "odd.csv", "schema.json")
+    assert done.code == 1
+    assert "sex" in done.out
+    assert "Qqq" not in done.out
+    no_private_text(done.out)
+
+
+def test_infer_tells_whose_privacy_it_drafted(pegai, clinic):
+    done = pegai(*"schema infer patients.csv -o draft.json --json".split())
+    assert done.json["unit"] == "mrn"
+    said = pegai(*"schema infer patients.csv -o draft.json --force".split()).out
+    assert "column 'mrn', up to 3 rows each" in said
+
+
+def test_deidentify(pegai, clinic):
+    line = "deidentify patients.csv -o clean.csv -s schema.json --schema-out clean.json"
+    done = pegai(*line.split(), "--report", "actions.json", "--seed", "1")
+    assert done.code == 0
+    clean = (clinic / "clean.csv").read_text()
+    no_private_text(clean, done.out, (clinic / "actions.json").read_text())
+    assert pegai("schema", "check", "clean.csv", "clean.json").code == 0
+    again = line.replace("clean.csv", "again.csv").replace("clean.json", "again.json")
+    pegai(*again.split(), "--seed", "1")
+    assert (clinic / "again.csv").read_text() == clean
+
+
+def test_quiet_says_nothing(pegai, clinic):
+    done = pegai(*"fit patients.csv -s schema.json -o m -m independent --quiet".split())
+    assert (done.out, done.err) == ("", "")
