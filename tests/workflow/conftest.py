@@ -38,9 +38,12 @@ schema = "schema.json"
 seed = 3
 
 [deidentify.columns]
-visit = "offset"
-admitted = "offset"
-age = "topcode"
+visit = "keep"
+admitted = "keep"
+
+[deidentify.reasons]
+visit = "a month of one year, bounds in the schema"
+admitted = "the same"
 
 [[fit]]
 name = "private"

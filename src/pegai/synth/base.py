@@ -204,6 +204,16 @@ def check_table(table: Table) -> None:
         )
 
 
+def taken_as_public(schema: Schema) -> tuple[str, ...]:
+    """What a guarantee rests on, in words."""
+    whose = f"whose row is whose: the column {schema.unit!r}"
+    return (
+        "the schema: columns, types, categories, bounds, decimals, where a value is required",
+        whose if schema.unit is not None else "that each row is one patient",
+        "the settings of the method",
+    )
+
+
 def known_patients(table: Table) -> Table:
     """The rows whose patient is known, where the schema names a column of patient ids.
 

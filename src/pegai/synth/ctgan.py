@@ -29,7 +29,14 @@ from pegai.privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
-from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
+from pegai.synth.base import (
+    Fitted,
+    Given,
+    Progress,
+    Synthesizer,
+    fix_given,
+    taken_as_public,
+)
 from pegai.synth.ctgan_config import CTGANConfig, CTGANPrivacy
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import MAX_CLASSES, class_column, class_shares, code_tables, noisy_look
@@ -92,7 +99,7 @@ class CTGAN(Synthesizer):
         return Plan.make(
             events(chosen),
             delta=privacy.delta,
-            public=("the schema: columns, types, categories, bounds", "the settings of the method"),
+            public=taken_as_public(schema),
         )
 
     def _fit(

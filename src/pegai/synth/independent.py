@@ -20,7 +20,14 @@ from pegai.privacy.events import GaussianEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
-from pegai.synth.base import Fitted, Given, Progress, Synthesizer, fix_given
+from pegai.synth.base import (
+    Fitted,
+    Given,
+    Progress,
+    Synthesizer,
+    fix_given,
+    taken_as_public,
+)
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import class_shares, code_tables, noisy_look
 
@@ -67,7 +74,7 @@ class Independent(Synthesizer):
         return Plan.make(
             (GaussianEvent(COUNTS, multiplier),),
             delta=privacy.delta,
-            public=("the schema: columns, types, categories, bounds", "the settings of the method"),
+            public=taken_as_public(schema),
         )
 
     def _fit(
