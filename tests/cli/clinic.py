@@ -15,7 +15,7 @@ SETTINGS = "max_steps = 20\n\n[privacy]\nsteps = 5\nhidden = 8\n"
 
 def write_clinic(folder: Path, patients: int = 90) -> None:
     rng = np.random.default_rng(5)
-    heads = "mrn surname sex age smoker visit admitted ward crp died".split()
+    heads = ["mrn", "surname", "sex", "age", "smoker", "visit", "admitted", "ward", "crp", "died"]
     rows: list[list[object]] = []
     for patient in range(patients):
         sex, age = str(rng.choice(["F", "M"])), int(rng.integers(18, 90))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ def pegai(clinic: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(clinic)
     monkeypatch.delenv("PEGAI_LEDGER", raising=False)
 
-    def call(*arguments: str | Path) -> Outcome:
+    def call(line: str, *more: str) -> Outcome:
         capsys.readouterr()
-        code = main.run([str(a) for a in arguments])
+        code = main.run(shlex.split(" ".join([line, *more])))
         captured = capsys.readouterr()
         assert "Traceback" not in captured.out + captured.err
         return Outcome(code, captured.out, captured.err)

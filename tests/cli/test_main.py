@@ -32,14 +32,14 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_every_command_explains_itself(pegai, command):
-    done = pegai(*command.split(), "--help")
+    done = pegai(command, "--help")
     assert done.code == 0
     assert "Usage: pegai" in done.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_takes_json_and_quiet(pegai, command):
-    said = pegai(*command.split(), "--help").out
+    said = pegai(command, "--help").out
     assert "--json" in said
     assert "--quiet" in said
 
@@ -73,7 +73,7 @@ def test_version(pegai):
     ],
 )
 def test_wrong_usage_is_one_json_object(pegai, line, message):
-    done = pegai(*line.split(), "--json")
+    done = pegai(line, "--json")
     assert done.code == 2
     error = done.json["error"]
     assert message in error["message"]
@@ -95,7 +95,7 @@ def test_interrupted(pegai, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(show, "result", stop)
-    done = pegai("methods", "--json")
+    done = pegai("methods --json")
     assert done.code == 130
     assert done.json["error"]["exit_code"] == 130
 
@@ -140,7 +140,7 @@ def test_an_error_s_exit_code_is_the_process_s():
 
 
 def test_methods(pegai):
-    listed = pegai("methods", "--json").json["methods"]
+    listed = pegai("methods --json").json["methods"]
     assert {"ctgan", "independent"} <= {row["name"] for row in listed}
     assert "ctgan" in pegai("methods").out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,28 +20,80 @@ def files(folder: Path) -> list[str]:
 def no_private_text(*texts: str) -> None:
     for text in texts:
         assert "Zyxname" not in text
-        assert "700000" not in text
+        assert not re.search(r"(?<![.\d])70\d{6}(?!\d)", text)
 
 
 def test_from_table_to_report(pegai, clinic):
-    assert pegai("schema", "check", "patients.csv", "schema.json").code == 0
+    assert pegai("schema check patients.csv schema.json").code == 0
     done = pegai(
-        *"split patients.csv -s schema.json --train a.csv --holdout b.csv --seed 1 --json".split()
+        *[
+            "split",
+            "patients.csv",
+            "-s",
+            "schema.json",
+            "--train",
+            "a.csv",
+            "--holdout",
+            "b.csv",
+            "--seed",
+            "1",
+            "--json",
+        ]
     )
     rows = done.json["rows"]
     assert rows["train"] == len(pl.read_csv(clinic / "a.csv"))
     train, held = (pl.read_csv(clinic / name)["mrn"] for name in ("a.csv", "b.csv"))
     assert not set(train) & set(held)
-    done = pegai(*"fit a.csv -s schema.json -o model --settings quick.toml --seed 1 --json".split())
+    done = pegai(
+        *[
+            "fit",
+            "a.csv",
+            "-s",
+            "schema.json",
+            "-o",
+            "model",
+            "--settings",
+            "quick.toml",
+            "--seed",
+            "1",
+            "--json",
+        ]
+    )
     assert done.json["guarantee"] is None
-    done = pegai(*"sample model -n 60 -o s.csv --given sex=F --given crp= --seed 2 --json".split())
+    done = pegai(
+        *[
+            "sample",
+            "model",
+            "-n",
+            "60",
+            "-o",
+            "s.csv",
+            "--given",
+            "sex=F",
+            "--given",
+            "crp=",
+            "--seed",
+            "2",
+            "--json",
+        ]
+    )
     assert done.json["rows"] == 60
     table = pl.read_csv(clinic / "s.csv", infer_schema=False)
     assert table["sex"].unique().to_list() == ["F"]
     assert table["crp"].null_count() == 60
     done = pegai(
-        *"evaluate --train a.csv --holdout b.csv --synthetic s.csv -s schema.json".split(),
-        *"--out report --model model --json".split(),
+        *[
+            "evaluate",
+            "--train",
+            "a.csv",
+            "--holdout",
+            "b.csv",
+            "--synthetic",
+            "s.csv",
+            "-s",
+            "schema.json",
+        ],
+        "--out report --model model --json",
     )
     assert done.code in (0, 1)
     assert (done.code == 1) == (done.json["verdict"] == "DO NOT RELEASE")
@@ -50,9 +103,22 @@ def test_from_table_to_report(pegai, clinic):
 
 
 def test_types_and_digits_survive(pegai, clinic):
-    pegai(*"fit patients.csv -s schema.json -o model --settings quick.toml --seed 1".split())
-    pegai(*"sample model -n 80 -o s.csv --seed 2".split())
-    pegai(*"sample model -n 80 -o s.parquet --seed 2".split())
+    pegai(
+        *[
+            "fit",
+            "patients.csv",
+            "-s",
+            "schema.json",
+            "-o",
+            "model",
+            "--settings",
+            "quick.toml",
+            "--seed",
+            "1",
+        ]
+    )
+    pegai("sample model -n 80 -o s.csv --seed 2")
+    pegai("sample model -n 80 -o s.parquet --seed 2")
     text = pl.read_csv(clinic / "s.csv", infer_schema=False)
     assert text["crp"].drop_nulls().str.contains(r"^\d+\.\d$").all()
     assert text["visit"].drop_nulls().str.contains(r"^\d{4}-\d\d-\d\d$").all()
@@ -65,12 +131,12 @@ def test_types_and_digits_survive(pegai, clinic):
 
 def test_the_same_seed_gives_the_same_bytes(pegai, clinic):
     for name in "ab":
-        pegai(*f"fit patients.csv -s schema.json -o {name} --settings quick.toml --seed 3".split())
-        pegai(*f"sample {name} -n 50 -o {name}.csv --seed 4".split())
+        pegai(f"fit patients.csv -s schema.json -o {name} --settings quick.toml --seed 3")
+        pegai(f"sample {name} -n 50 -o {name}.csv --seed 4")
     for name in ("model.json", "weights.safetensors"):
         assert (clinic / "a" / name).read_bytes() == (clinic / "b" / name).read_bytes()
     assert (clinic / "a.csv").read_bytes() == (clinic / "b.csv").read_bytes()
-    pegai(*"sample a -n 50 -o c.csv --seed 5".split())
+    pegai("sample a -n 50 -o c.csv --seed 5")
     assert (clinic / "a.csv").read_bytes() != (clinic / "c.csv").read_bytes()
 
 
@@ -83,8 +149,8 @@ def test_a_large_sample_in_parts_is_the_sample_in_one_go(pegai, clinic, method, 
     monkeypatch.setattr(independent, "CHUNK_ROWS", 40)
     monkeypatch.setattr(steps, "SAMPLE_ROWS", 40)
     settings = ["--settings", "quick.toml"] if method == "ctgan" else []
-    pegai(*f"fit patients.csv -s schema.json -o m -m {method} --seed 1".split(), *settings)
-    done = pegai(*"sample m -n 130 -o s.parquet --seed 2".split())
+    pegai(f"fit patients.csv -s schema.json -o m -m {method} --seed 1", *settings)
+    done = pegai("sample m -n 130 -o s.parquet --seed 2")
     assert "sampling" in done.err
     whole = api.load(clinic / "m").sample(130, rng=2)
     assert pl.read_parquet(clinic / "s.parquet").equals(whole.frame)
@@ -92,15 +158,13 @@ def test_a_large_sample_in_parts_is_the_sample_in_one_go(pegai, clinic, method, 
 
 def test_private_fit_charges_and_says_so(pegai, clinic):
     line = "fit patients.csv -s schema.json -o m --settings quick.toml --epsilon 1 --delta 1e-3"
-    done = pegai(*line.split(), "--json")
+    done = pegai(line, "--json")
     assert done.json["guarantee"]["epsilon"] <= 1
-    shown = pegai("ledger", "show", "--json").json
+    shown = pegai("ledger show --json").json
     assert shown["datasets"][0]["data set"] == "clinic"
-    assert shown["datasets"][0]["epsilon spent"] == pytest.approx(
-        done.json["guarantee"]["epsilon"]
-    )
-    assert "epsilon 1 " in pegai(*line.replace("-o m", "-o n").split()).out
-    assert pegai("ledger", "show").out.count("fit ctgan") == 2
+    assert shown["datasets"][0]["epsilon spent"] == pytest.approx(done.json["guarantee"]["epsilon"])
+    assert "epsilon 1 " in pegai(line.replace("-o m", "-o n")).out
+    assert pegai("ledger show").out.count("fit ctgan") == 2
 
 
 FIT = "fit patients.csv -s schema.json -o m --settings quick.toml"
@@ -152,7 +216,7 @@ FIT = "fit patients.csv -s schema.json -o m --settings quick.toml"
 def test_refused_and_nothing_written(pegai, clinic, line, code, said):
     before = files(clinic)
     kept = (clinic / "patients.csv").read_bytes()
-    done = pegai(*line.split(), "--json")
+    done = pegai(line, "--json")
     assert done.code == code
     error = done.json["error"]
     assert said in f"{error['message']} {error['hint']}"
@@ -182,9 +246,10 @@ def test_refused_and_nothing_written(pegai, clinic, line, code, said):
 def test_settings_that_can_t_be(pegai, clinic, setting):
     (clinic / "s.toml").write_text(setting + "\n")
     line = "fit patients.csv -s schema.json -o m --settings s.toml --epsilon 1 --delta 1e-3"
-    done = pegai(*line.split(), "--json")
+    done = pegai(line, "--json")
     assert done.code == 2
-    assert setting.split()[0].strip("[]") in done.json["error"]["message"] + setting
+    assert done.json["error"]["code"] in ("UsageError", "SchemaError")
+    assert not (clinic / "m").exists()
     assert not (clinic / "pegai-ledger.jsonl").exists()
 
 
@@ -192,17 +257,17 @@ def test_private_sources_are_refused_before_the_table_is_read(pegai, clinic):
     schema = json.loads((clinic / "schema.json").read_text().replace("expert", "private"))
     (clinic / "private.json").write_text(json.dumps(schema))
     line = "fit absent.csv -s private.json -o m --epsilon 1 --delta 1e-3"
-    done = pegai(*line.split(), "--json")
+    done = pegai(line, "--json")
     assert done.code == 3
     assert done.json["error"]["code"] == "PrivateDomainError"
 
 
 def test_an_existing_model_needs_force(pegai, clinic):
-    assert pegai(*FIT.split(), "--seed", "1").code == 0
+    assert pegai(FIT, "--seed", "1").code == 0
     before = (clinic / "m" / "model.json").read_bytes()
-    assert pegai(*FIT.split(), "--seed", "2").code == 2
+    assert pegai(FIT, "--seed", "2").code == 2
     assert (clinic / "m" / "model.json").read_bytes() == before
-    assert pegai(*FIT.split(), "--seed", "2", "--force").code == 0
+    assert pegai(FIT, "--seed", "2", "--force").code == 0
     assert (clinic / "m" / "model.json").read_bytes() != before
 
 
@@ -220,35 +285,35 @@ def test_an_existing_model_needs_force(pegai, clinic):
     ],
 )
 def test_given_typos(pegai, clinic, given, said):
-    pegai(*"fit patients.csv -s schema.json -o m -m independent --seed 1".split())
-    done = pegai(*f"sample m -n 5 -o x.csv --given {given}".split(), "--json")
+    pegai("fit patients.csv -s schema.json -o m -m independent --seed 1")
+    done = pegai(f"sample m -n 5 -o x.csv --given {given}", "--json")
     assert done.code == 2
     assert said in f"{done.json['error']['message']} {done.json['error']['hint']}"
     assert not (clinic / "x.csv").exists()
 
 
 def test_a_truncated_model(pegai, clinic):
-    pegai(*"fit patients.csv -s schema.json -o m -m independent --seed 1".split())
+    pegai("fit patients.csv -s schema.json -o m -m independent --seed 1")
     for name in ("weights.safetensors", "model.json"):
         shutil.copytree(clinic / "m", clinic / "t", dirs_exist_ok=True)
         (clinic / "t" / name).write_bytes((clinic / "m" / name).read_bytes()[:300])
-        done = pegai(*"sample t -n 5 -o x.csv --json".split())
+        done = pegai("sample t -n 5 -o x.csv --json")
         assert done.code == 2
         assert done.json["error"]["code"] == "ModelError"
 
 
 def test_an_edited_ledger(pegai, clinic):
     line = "fit patients.csv -s schema.json -o m -m independent --epsilon 0.5 --delta 1e-3"
-    assert pegai(*line.split()).code == 0
-    assert pegai("ledger", "verify", "--json").json["whole"] is True
+    assert pegai(line).code == 0
+    assert pegai("ledger verify --json").json["whole"] is True
     path = clinic / "pegai-ledger.jsonl"
     raw = bytearray(path.read_bytes())
     raw[raw.index(b'"epsilon"') + 12] ^= 1
     path.write_bytes(raw)
-    done = pegai("ledger", "verify", "--json")
+    done = pegai("ledger verify --json")
     assert done.code == 1
     assert done.json["problems"]
-    done = pegai(*line.replace("-o m ", "-o n ").split(), "--json")
+    done = pegai(line.replace("-o m ", "-o n "), "--json")
     assert done.code == 3
     assert done.json["error"]["code"] == "LedgerError"
     assert not (clinic / "n").exists()
@@ -256,12 +321,12 @@ def test_an_edited_ledger(pegai, clinic):
 
 
 def test_budget_set_and_kept(pegai):
-    assert pegai(*"ledger budget clinic --epsilon 0.4 --delta 1e-2".split()).code == 0
+    assert pegai("ledger budget clinic --epsilon 0.4 --delta 1e-2").code == 0
     line = "fit patients.csv -s schema.json -o m -m independent --epsilon 0.5 --delta 1e-3"
-    done = pegai(*line.split(), "--json")
+    done = pegai(line, "--json")
     assert done.code == 3
     assert done.json["error"]["code"] == "BudgetExceededError"
-    assert pegai("ledger", "show", "--json").json["datasets"][0]["epsilon spent"] == 0
+    assert pegai("ledger show --json").json["datasets"][0]["epsilon spent"] == 0
 
 
 @pytest.mark.parametrize(
@@ -275,7 +340,7 @@ def test_budget_set_and_kept(pegai):
 )
 def test_files_that_are_no_tables(pegai, clinic, content, said):
     (clinic / "bad.csv").write_bytes(content)
-    done = pegai(*"schema infer bad.csv -o bad.json --json".split())
+    done = pegai("schema infer bad.csv -o bad.json --json")
     assert done.code == 2
     assert said in done.json["error"]["message"]
     assert not (clinic / "bad.json").exists()
@@ -284,10 +349,10 @@ def test_files_that_are_no_tables(pegai, clinic, content, said):
 def test_one_row(pegai, clinic):
     lines = (clinic / "patients.csv").read_text().splitlines()[:2]
     (clinic / "one.csv").write_text("\n".join(lines) + "\n")
-    assert pegai(*"fit one.csv -s schema.json -o m --settings quick.toml".split()).code == 0
-    assert pegai(*"sample m -n 3 -o x.csv".split()).code == 0
+    assert pegai("fit one.csv -s schema.json -o m --settings quick.toml").code == 0
+    assert pegai("sample m -n 3 -o x.csv").code == 0
     line = "split one.csv -s schema.json --train a.csv --holdout b.csv --json"
-    done = pegai(*line.split())
+    done = pegai(line)
     assert done.code == 2
     assert "patients" in done.json["error"]["message"]
     assert not (clinic / "a.csv").exists()
@@ -296,7 +361,7 @@ def test_one_row(pegai, clinic):
 def test_check_counts_and_never_shows(pegai, clinic):
     text = (clinic / "patients.csv").read_text().replace(",F,", ",Qqq,")
     (clinic / "odd.csv").write_text(text)
-    done = pegai("schema", "check", "odd.csv", "schema.json")
+    done = pegai("schema check odd.csv schema.json")
     assert done.code == 1
     assert "sex" in done.out
     assert "Qqq" not in done.out
@@ -304,24 +369,24 @@ def test_check_counts_and_never_shows(pegai, clinic):
 
 
 def test_infer_tells_whose_privacy_it_drafted(pegai, clinic):
-    done = pegai(*"schema infer patients.csv -o draft.json --json".split())
+    done = pegai("schema infer patients.csv -o draft.json --json")
     assert done.json["unit"] == "mrn"
-    said = pegai(*"schema infer patients.csv -o draft.json --force".split()).out
+    said = pegai("schema infer patients.csv -o draft.json --force").out
     assert "column 'mrn', up to 3 rows each" in said
 
 
 def test_deidentify(pegai, clinic):
     line = "deidentify patients.csv -o clean.csv -s schema.json --schema-out clean.json"
-    done = pegai(*line.split(), "--report", "actions.json", "--seed", "1")
+    done = pegai(line, "--report", "actions.json", "--seed", "1")
     assert done.code == 0
     clean = (clinic / "clean.csv").read_text()
     no_private_text(clean, done.out, (clinic / "actions.json").read_text())
-    assert pegai("schema", "check", "clean.csv", "clean.json").code == 0
+    assert pegai("schema check clean.csv clean.json").code == 0
     again = line.replace("clean.csv", "again.csv").replace("clean.json", "again.json")
-    pegai(*again.split(), "--seed", "1")
+    pegai(again, "--seed", "1")
     assert (clinic / "again.csv").read_text() == clean
 
 
 def test_quiet_says_nothing(pegai, clinic):
-    done = pegai(*"fit patients.csv -s schema.json -o m -m independent --quiet".split())
+    done = pegai("fit patients.csv -s schema.json -o m -m independent --quiet")
     assert (done.out, done.err) == ("", "")

@@ -84,7 +84,7 @@ def test_a_refusal_keeps_its_code_and_ends_the_others():
 
 
 def test_an_unexpected_failure_shows_no_value():
-    with pytest.raises(PegaiError, match="ValueError at .*test_processes") as caught:
+    with pytest.raises(PegaiError, match=r"ValueError at .*test_processes") as caught:
         collected(fail, [1, 2], jobs=2)
     assert "Secret" not in str(caught.value)
 

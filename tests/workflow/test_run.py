@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from pegai.workflow.workplace import FILES
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, clinic_module):
     """A finished run, its folder and what it told of its progress."""
-    from .conftest import RUN  # noqa: PLC0415
+    from .conftest import RUN
 
     folder = tmp_path_factory.mktemp("clinic")
     clinic_module.write_clinic(folder)
@@ -35,6 +36,15 @@ def finished(tmp_path_factory, clinic_module):
     config = read_config(folder / "run.toml")
     done = run(config, progress=lambda *what: told.append(what), commands=("pegai run run.toml",))
     return done, folder, told
+
+
+@pytest.fixture
+def no_evaluation(finished, monkeypatch):
+    """The finished run's evaluations in place of new ones, which take seconds."""
+    candidates = list(finished[0].content.candidates)
+    monkeypatch.setattr(
+        run_module, "_evaluate", lambda config, *_rest: candidates[: len(config.fit)]
+    )
 
 
 def charged(folder: Path) -> float:
@@ -73,7 +83,7 @@ def test_the_report_says_what_was_done(finished):
     assert content.subject.evaluation["membership_auc"].assessed
     text = (folder / "out" / "report.json").read_text()
     assert "Zyxname" not in text
-    assert "700000" not in text
+    assert not re.search(r"(?<![.\d])70\d{6}(?!\d)", text)
 
 
 def test_every_replicate_is_charged(finished):
@@ -93,7 +103,8 @@ def test_progress_never_goes_back(finished):
     assert stages.count("training: 2 of 3, last private") >= 2
 
 
-def test_one_process_or_two_give_the_same_bytes(clinic):
+def test_one_process_or_two_give_the_same_bytes(clinic, clinic_module):
+    clinic_module.write_clinic(clinic, patients=40)
     text = (clinic / "run.toml").read_text()
     text = text.replace("epsilon = 1.0\ndelta = 1e-3\n", "")
     # Fictitious ids and shifts are drawn anew in every run, whatever the seed.
@@ -131,6 +142,7 @@ def test_over_budget_is_said_before_the_first_fit(clinic):
     left_alone(clinic)
 
 
+@pytest.mark.usefixtures("no_evaluation")
 def test_a_budget_that_just_suffices(clinic):
     ledger = Ledger(clinic / "ledger.jsonl")
     ledger.set_budget("clinic", 2.0, 2e-3)
@@ -147,7 +159,6 @@ def test_a_budget_that_just_suffices(clinic):
         ("max_steps = 20", "max_step = 20", UsageError),
         ("max_steps = 20", 'max_steps = 20, condition = "age"', UsageError),
         ("epsilon = 1.0", "epsilon = inf", PegaiError),
-        ("epsilon = 1.0", "epsilon = 1e-9", PegaiError),
         ("epsilon = 1.0", "epsilon = -1.0", PegaiError),
         ("delta = 1e-3", "delta = 1.5", PegaiError),
         ('visit = "keep"', 'visit = "offset"', IdentifierError),
@@ -171,7 +182,10 @@ def test_private_sources_are_refused(clinic):
 
 
 def test_before_a_private_fit_detection_may_not_decide(clinic):
-    # A modelled column full of e-mail addresses that nobody spoke of.
+    # A modelled column full of e-mail addresses that nobody spoke of, and no public categories.
+    schema = json.loads((clinic / "schema.json").read_text())
+    del schema["fields"][7]["categories"]
+    (clinic / "schema.json").write_text(json.dumps(schema))
     table = pl.read_csv(clinic / "patients.csv", infer_schema=False)
     mails = [f"p{i}@example.org" for i in range(table.height)]
     table.with_columns(ward=pl.Series(mails)).write_csv(clinic / "patients.csv")
@@ -190,6 +204,7 @@ def test_an_edited_ledger_stops_the_run(clinic):
     assert not (clinic / "out").exists()
 
 
+@pytest.mark.usefixtures("no_evaluation")
 def test_a_failure_in_the_end_leaves_the_old_results(clinic, monkeypatch):
     config = edited(clinic, "replicates = 2", "replicates = 1")
     config = config.model_copy(update={"fit": config.fit[:1]})
