@@ -139,6 +139,22 @@ def test_an_error_s_exit_code_is_the_process_s():
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell")
+def test_closed_streams_are_no_traceback():
+    line = f"{sys.executable} -m pegai.cli.main methods"
+    for closed in (">&-", "2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0
+        assert done.stderr == ""
+
+
+def test_the_next_step_is_quoted_for_a_shell(capsys):
+    show.suggest("pegai", "sample", "my model", "-n", 5, quiet=False)
+    assert capsys.readouterr().out == "next: pegai sample 'my model' -n 5\n"
+
+
 def test_methods(pegai):
     listed = pegai("methods --json").json["methods"]
     assert {"ctgan", "independent"} <= {row["name"] for row in listed}

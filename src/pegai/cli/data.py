@@ -74,8 +74,10 @@ def deidentify(
             show.say(f"Safe Harbor lint, {row['column']}: {row['why']}", quiet=quiet)
         show.say(f"wrote {out}", quiet=quiet)
         if schema_out is not None:
-            show.say(
-                f"next: pegai split {out} -s {schema_out} --train ... --holdout ...", quiet=quiet
+            show.suggest(
+                *("pegai", "split", out, "-s", schema_out),
+                *("--train", "train.csv", "--holdout", "holdout.csv"),
+                quiet=quiet,
             )
 
     content = {
@@ -118,7 +120,7 @@ def split(
             f"wrote {train} ({sizes['train']} rows) and {holdout} ({sizes['holdout']} rows)",
             quiet=quiet,
         )
-        show.say(f"next: pegai fit {train} -s {schema} -o model", quiet=quiet)
+        show.suggest("pegai", "fit", train, "-s", schema, "-o", "model", quiet=quiet)
 
     show.result(
         content,

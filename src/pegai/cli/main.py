@@ -84,6 +84,7 @@ for group in (schema.app, ledger.app):
 def main() -> None:
     """Entry point of the `pegai` command."""
     signal.signal(signal.SIGTERM, _terminate)
+    _open_streams()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -91,6 +92,15 @@ def main() -> None:
         # The reader (head, less) has left: nothing to be flushed at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(code)
+
+
+def _open_streams() -> None:
+    """Where stdout or stderr were closed (`>&-`, some schedulers), write into nothing."""
+    # Open for as long as the process runs, like the streams they stand for.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -82,7 +82,7 @@ def fit(
         else:
             for line in model.guarantee.in_words():
                 show.say(f"  {line}", quiet=quiet)
-        show.say(f"next: pegai sample {out} -n 1000 -o synthetic.csv", quiet=quiet)
+        show.suggest("pegai", "sample", out, "-n", 1000, "-o", "synthetic.csv", quiet=quiet)
 
     content = {
         "model": str(out),
@@ -117,9 +117,9 @@ def sample(
 
     def text() -> None:
         show.say(f"wrote {out}: {len(table)} rows, {len(table.schema.names)} columns", quiet=quiet)
-        show.say(
-            f"next: pegai evaluate --synthetic {out} --model {model} --train TRAIN "
-            "--holdout HOLDOUT -s SCHEMA -o REPORT",
+        show.suggest(
+            *("pegai", "evaluate", "--synthetic", out, "--model", model),
+            *("--train", "TRAIN", "--holdout", "HOLDOUT", "-s", "SCHEMA", "-o", "report"),
             quiet=quiet,
         )
 

@@ -58,8 +58,8 @@ def infer(
             show.grid(("column", "kind", "role", "levels"), rows)
         show.say(f"wrote {out}: {len(columns)} columns, all sources are 'private'", quiet=quiet)
         show.say(_who(schema), quiet=quiet)
-        show.say("next: edit bounds, categories, roles and sources, then", quiet=quiet)
-        show.say(f"  pegai schema check {data} {out}", quiet=quiet)
+        show.say("edit bounds, categories, roles and sources", quiet=quiet)
+        show.suggest("pegai", "schema", "check", data, out, quiet=quiet)
 
     content = {
         "schema": str(out),
@@ -101,7 +101,7 @@ def check(
             show.grid(("column", "rule", "cells", "of rows"), rows)
         else:
             show.say(f"{data} fits {schema}", quiet=quiet)
-            show.say(f"next: pegai deidentify {data} -s {schema} -o clean.csv", quiet=quiet)
+            show.suggest("pegai", "deidentify", data, "-s", schema, "-o", "clean.csv", quiet=quiet)
 
     listed = [
         {"column": f.column, "rule": f.rule, "count": f.count, "rows": f.rows} for f in findings

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -45,6 +46,11 @@ def say(text: str, *, quiet: bool = False, style: str = "") -> None:
     """A line for people, on stdout; only a terminal gets it wrapped."""
     if not quiet:
         _plain.print(Text(text, style), soft_wrap=not _plain.is_terminal)
+
+
+def suggest(*words: object, quiet: bool) -> None:
+    """The command that comes next, quoted so that a shell takes it as it is."""
+    say(f"next: {shlex.join(str(word) for word in words)}", quiet=quiet)
 
 
 def result(content: Mapping[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
