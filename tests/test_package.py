@@ -61,3 +61,9 @@ def test_pandas_goes_in_and_comes_out() -> None:
 
 def test_typed_marker_is_shipped() -> None:
     assert (Path(pegai.__file__).parent / "py.typed").exists()
+
+
+def test_no_public_name_is_hidden_by_a_subpackage() -> None:
+    """A subpackage takes its name on the package as soon as anything imports it."""
+    folders = {p.name for p in Path(pegai.__file__).parent.iterdir() if p.is_dir()}
+    assert not folders & set(pegai.__all__)

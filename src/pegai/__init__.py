@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pegai.data.splits import split
     from pegai.data.table import Table
     from pegai.errors import PegaiError
-    from pegai.evaluate.suite import evaluate
+    from pegai.evaluate.suite import evaluate as evaluate_synthetic
     from pegai.privacy.guarantee import Privacy
     from pegai.privacy.ledger import Ledger
     from pegai.schema import Schema, read_schema
@@ -43,7 +43,7 @@ __all__ = [
     "__version__",
     "datasets",
     "deidentify",
-    "evaluate",
+    "evaluate_synthetic",
     "load",
     "load_table",
     "read_schema",
@@ -61,7 +61,6 @@ _HOMES = {
     "Schema": "pegai.schema",
     "Table": "pegai.data.table",
     "deidentify": "pegai.data.deidentify",
-    "evaluate": "pegai.evaluate.suite",
     "load": "pegai.synth.catalog",
     "load_table": "pegai.data.conform",
     "read_schema": "pegai.schema",
@@ -73,6 +72,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "datasets":
         return import_module("pegai.data.datasets")
+    if name == "evaluate_synthetic":  # `pegai.evaluate` is the package
+        return import_module("pegai.evaluate.suite").evaluate
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'pegai' has no attribute {name!r}")
