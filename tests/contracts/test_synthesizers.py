@@ -36,6 +36,7 @@ from pegai.synth.files import ModelFile
 QUICK: dict[str, dict[str, Any]] = {
     "ctgan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
     "independent": {},
+    "aim": {"steps": 30, "components": 4},
 }
 
 every = pytest.mark.parametrize("name", list(CATALOG))

@@ -12,7 +12,7 @@ from pegai.privacy.events import GaussianEvent
 from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column
-from pegai.synth.grids import Grid, class_tables, noisy_look, row_weights
+from pegai.synth.grids import Grid, PatientWeights, class_tables, noisy_look
 
 
 def column(kind: str, low: object, high: object, **more: object) -> Column:
@@ -51,7 +51,7 @@ def test_every_row_is_counted_once_in_every_table() -> None:
     grids = [Grid.of(c, 24) for c in table.columns]
     target = table.schema.target
     for split_by in (None, target):
-        counted = class_tables(grids, table, split_by=split_by, weights=row_weights(table))
+        counted = class_tables(grids, table, split_by=split_by, weights=PatientWeights.of(table))
         assert [float(t.sum()) for t in counted] == [920.0] * len(grids)
 
 

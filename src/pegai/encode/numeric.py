@@ -150,6 +150,38 @@ class NumericEncoder:
             missing,
         )
 
+    @classmethod
+    def of_cells(
+        cls,
+        cells: np.ndarray,
+        column: Column,
+        spikes: tuple[tuple[float, float], ...] = (),
+        counts: np.ndarray | None = None,
+    ) -> NumericEncoder:
+        """A bin for each cell between given edges, evenly filled but for shared values.
+
+        Args:
+            cells: Edges, shape (bins + 1,).
+            column: The column.
+            spikes: Values that many rows share, with their (noisy) rows.
+            counts: (Noisy) rows of each bin, shape (bins,); needed where there are spikes.
+        """
+        low, high = bounded(cells[:-1], column), bounded(cells[1:], column)
+        knots = np.linspace(low, high, KNOTS, axis=1)
+        inner = cells[1:-1]
+        at = np.searchsorted(inner, [value for value, _ in spikes], side="left")
+        inside = [[s for s, b in zip(spikes, at, strict=True) if b == i] for i in range(len(knots))]
+        whole = np.zeros(len(knots)) if counts is None else np.maximum(counts, 0.0)
+        sums = [max(w, sum(h for _, h in s)) for w, s in zip(whole, inside, strict=True)]
+        return cls(
+            column,
+            inner,
+            knots,
+            tuple(tuple(v for v, _ in s) for s in inside),
+            tuple(tuple(h / w for _, h in s) for s, w in zip(inside, sums, strict=True)),
+            not column.constraints.required,
+        )
+
     @property
     def size(self) -> int:
         """Number of codes."""

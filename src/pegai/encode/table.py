@@ -105,10 +105,12 @@ class TableEncoder:
 
     def encode(self, table: Table) -> np.ndarray:
         """Codes of a table; int32, shape (rows, columns)."""
-        parts = [self._encode_column(table, encoder) for encoder in self.columns]
+        parts = [self.encode_column(table, i) for i in range(len(self.columns))]
         return np.column_stack(parts).astype(np.int32) if parts else np.zeros((len(table), 0))
 
-    def _encode_column(self, table: Table, encoder: ColumnEncoder) -> np.ndarray:
+    def encode_column(self, table: Table, index: int) -> np.ndarray:
+        """Codes of one column, shape (rows,)."""
+        encoder = self.columns[index]
         if isinstance(encoder, CategoricalEncoder):
             return encoder.encode(table.texts(encoder.column.name))
         return encoder.encode(table.numbers(encoder.column.name))

@@ -36,6 +36,7 @@ from pegai.privacy.events import (
     Event,
     ExponentialEvent,
     GaussianEvent,
+    GaussianFilterEvent,
     LaplaceEvent,
     SubsampledGaussianEvent,
     is_positive,
@@ -198,7 +199,7 @@ class _Composition:
         pure: Counter[float] = Counter()
         subsampled: Counter[tuple[float, float]] = Counter()
         for event in events:
-            if isinstance(event, GaussianEvent):
+            if isinstance(event, (GaussianEvent, GaussianFilterEvent)):
                 mu_squared.append(event.count / event.noise_multiplier**2)
             elif isinstance(event, LaplaceEvent):
                 laplace[event.noise_multiplier] += event.count

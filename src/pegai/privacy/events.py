@@ -72,6 +72,42 @@ class GaussianEvent(Event):
 
 
 @dataclass(frozen=True)
+class GaussianFilterEvent(Event):
+    """A budget of Gaussian differential privacy that is spent step by step, on what is then chosen.
+
+    Any series of Gaussian releases and bounded-range choices, each with a noise and a question that
+    may depend on all earlier answers, is mu-GDP as long as the sum of their squared mu never
+    exceeds mu^2 (Smith and Thakurta 2022, "Fully adaptive composition for Gaussian differential
+    privacy", theorem 1). `Session` refuses what would exceed it.
+
+    Attributes:
+        noise_multiplier: 1 / mu: what one Gaussian release of the whole budget would have.
+        count: Always 1; how many releases share it is not part of its cost.
+    """
+
+    kind: ClassVar[str] = "gaussian_filter"
+    label: str
+    noise_multiplier: float
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_positive("noise_multiplier", self.noise_multiplier)
+        if self.count != 1:
+            raise PrivacyError(f"event {self.label!r}: a filter's count is 1, not {self.count!r}")
+
+    @property
+    def mu_squared(self) -> float:
+        """The whole budget."""
+        return self.noise_multiplier**-2
+
+    def to_dp_event(self) -> Any:
+        """One Gaussian event of the whole budget, which dominates every use of it."""
+        dpa = import_module("dp_accounting")
+        return dpa.GaussianDpEvent(self.noise_multiplier)
+
+
+@dataclass(frozen=True)
 class LaplaceEvent(Event):
     """Laplace noise on a vector; pure (1 / noise_multiplier)-DP.
 
@@ -159,6 +195,7 @@ class SubsampledGaussianEvent(Event):
 
 _KINDS: dict[str, type[Event]] = {
     "gaussian": GaussianEvent,
+    "gaussian_filter": GaussianFilterEvent,
     "laplace": LaplaceEvent,
     "exponential": ExponentialEvent,
     "subsampled_gaussian": SubsampledGaussianEvent,

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pegai.errors import PrivacyError
+from pegai.privacy.bounded_range import bounded_range_mu
 from pegai.privacy.events import ExponentialEvent, GaussianEvent, LaplaceEvent, is_positive
 from pegai.privacy.samplers import SecureRandom
 
@@ -111,6 +112,43 @@ class LaplaceMechanism:
 
 
 @dataclass(frozen=True)
+class BoundedRangeMechanism:
+    """Chooses a candidate with probability proportional to exp(epsilon x score / 2 sensitivity).
+
+    Guarantee: epsilon-bounded-range, and so bounded_range_mu(epsilon)-GDP, if adding or removing
+    one patient changes every score by at most `sensitivity`: log likelihood ratios are epsilon x
+    (difference of scores) / (2 sensitivity) plus a constant, which spans epsilon. The exponential
+    mechanism of McSherry and Talwar 2007, drawn exactly. Permute-and-flip chooses better at the
+    same pure epsilon but is not of bounded range. The number of candidates must be public.
+
+    Attributes:
+        sensitivity: Bound on the change of any one score.
+        epsilon: The range of the losses.
+    """
+
+    sensitivity: float
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        _check_sensitivity("sensitivity", self.sensitivity)
+        bounded_range_mu(self.epsilon)
+
+    def release(self, values: Array) -> Array:
+        """The index of the chosen score, as int64 of shape (1,).
+
+        Args:
+            values: Scores, higher is better, shape (candidates,).
+
+        Raises:
+            PrivacyError: There is no candidate, or a score is NaN or infinite.
+        """
+        points, sensitivity = _score_points(values, self.sensitivity)
+        rate = self.epsilon / (2.0 * sensitivity * _ROUND_UP)
+        chosen = SecureRandom().exponential_choice(points.max() - points, rate)
+        return np.array([chosen], np.int64)
+
+
+@dataclass(frozen=True)
 class ExponentialMechanism:
     """Chooses the candidate with nearly the best score, by permute-and-flip.
 
@@ -139,14 +177,8 @@ class ExponentialMechanism:
         Raises:
             PrivacyError: There is no candidate, or a score is NaN or infinite.
         """
-        if np.ndim(values) != 1 or np.size(values) == 0:
-            raise PrivacyError(
-                f"a choice needs scores of shape (candidates,), not {np.shape(values)}"
-            )
-        grid = _Grid.of(values, self.sensitivity, 1.0)
-        # Half the range, so that the difference of two points fits 64 bits.
-        points = np.clip(grid.points, -_LARGEST // 2, _LARGEST // 2)
-        rate = self.epsilon / (2.0 * grid.sensitivity * _ROUND_UP)
+        points, sensitivity = _score_points(values, self.sensitivity)
+        rate = self.epsilon / (2.0 * sensitivity * _ROUND_UP)
         chosen = SecureRandom().permute_and_flip(points.max() - points, rate)
         return np.array([chosen], np.int64)
 
@@ -191,6 +223,15 @@ class _Grid:
     def back(self, points: NDArray[np.int64]) -> Array:
         """Points in the unit of the values."""
         return points if self.step is None else points * self.step
+
+
+def _score_points(values: Array, sensitivity: float) -> tuple[NDArray[np.int64], float]:
+    """Scores on the grid, and their sensitivity in its steps."""
+    if np.ndim(values) != 1 or np.size(values) == 0:
+        raise PrivacyError(f"a choice needs scores of shape (candidates,), not {np.shape(values)}")
+    grid = _Grid.of(values, sensitivity, 1.0)
+    # Half the range, so that the difference of two points fits 64 bits.
+    return np.clip(grid.points, -_LARGEST // 2, _LARGEST // 2), grid.sensitivity
 
 
 def _clamped_integers(values: Array) -> NDArray[np.int64]:

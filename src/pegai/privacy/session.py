@@ -8,6 +8,7 @@ would double what it admits.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -17,20 +18,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pegai.errors import BudgetExceededError, PlanError, PrivacyError
+from pegai.privacy.bounded_range import bounded_range_mu
 from pegai.privacy.events import (
     Event,
     ExponentialEvent,
     GaussianEvent,
+    GaussianFilterEvent,
     LaplaceEvent,
     SubsampledGaussianEvent,
+    is_positive,
 )
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.privacy.ledger_chain import Entry
-from pegai.privacy.mechanisms import ExponentialMechanism, GaussianMechanism, LaplaceMechanism
+from pegai.privacy.mechanisms import (
+    BoundedRangeMechanism,
+    ExponentialMechanism,
+    GaussianMechanism,
+    LaplaceMechanism,
+)
 from pegai.privacy.samplers import MAX_DRAWS, SecureRandom
 
 Array = NDArray[Any]
+
+FILTER_ROUNDING = 2.0**-40
+"""Relative part by which the sum of what a filter spends may pass it, from rounding alone; the
+noise is 2^-30 wider than it must be (see `mechanisms`), which is more."""
 
 
 class Recorder(Protocol):
@@ -65,6 +78,7 @@ class Session:
         self._recorder = recorder
         self._left = {event.label: event.count for event in plan.events}
         self._armed: set[str] = set()
+        self._spent: dict[str, list[float]] = {event.label: [] for event in plan.events}
         self._draws = 0
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -113,23 +127,47 @@ class Session:
         )
         return cls(plan, privacy, charge, recorder=recorder)
 
-    def gaussian(self, label: str, values: Array, *, l2_sensitivity: float) -> Array:
+    def gaussian(
+        self,
+        label: str,
+        values: Array,
+        *,
+        l2_sensitivity: float,
+        noise_multiplier: float | None = None,
+    ) -> Array:
         """The values with Gaussian noise of the planned multiplier times the sensitivity.
 
         For a sub-sampled event it works once after each `poisson_sample`.
+
+        Args:
+            label: A planned Gaussian, sub-sampled or filter event.
+            values: To be released; any shape.
+            l2_sensitivity: Bound on what one patient changes.
+            noise_multiplier: Required where the event is a filter, of which it spends
+                1 / noise_multiplier^2, and refused elsewhere: there it was planned.
 
         Raises:
             PlanError: No such planned event, it is used up, or no sample was drawn for it.
             PrivacyError: A value is not finite; the use is spent all the same.
         """
         event = self._planned(label)
-        if isinstance(event, SubsampledGaussianEvent):
+        if isinstance(event, GaussianFilterEvent):
+            if noise_multiplier is None:
+                raise PlanError(f"event {label!r} is a filter: say the noise_multiplier")
+            if not is_positive(noise_multiplier):
+                raise PlanError(f"noise_multiplier must be finite and > 0, not {noise_multiplier}")
+            self._spend(event, noise_multiplier**-2)
+        elif noise_multiplier is not None:
+            raise PlanError(f"the noise of {label!r} was planned; it can't be chosen now")
+        elif isinstance(event, SubsampledGaussianEvent):
             self._disarm(label)
+            noise_multiplier = event.noise_multiplier
         elif isinstance(event, GaussianEvent):
             self._consume(label)
+            noise_multiplier = event.noise_multiplier
         else:
             raise _wrong_kind(event, "gaussian")
-        mechanism = GaussianMechanism(l2_sensitivity, event.noise_multiplier)
+        mechanism = GaussianMechanism(l2_sensitivity, noise_multiplier)
         return self._release(label, "gaussian", values, l2_sensitivity, mechanism.release)
 
     def laplace(self, label: str, values: Array, *, l1_sensitivity: float) -> Array:
@@ -146,18 +184,39 @@ class Session:
         mechanism = LaplaceMechanism(l1_sensitivity, event.noise_multiplier)
         return self._release(label, "laplace", values, l1_sensitivity, mechanism.release)
 
-    def choose(self, label: str, scores: Array, *, sensitivity: float) -> int:
+    def choose(
+        self, label: str, scores: Array, *, sensitivity: float, epsilon: float | None = None
+    ) -> int:
         """The index of a candidate with nearly the best score.
+
+        By permute-and-flip where the event is a planned choice; by the exponential mechanism, whose
+        losses have a bounded range, where it is a filter.
+
+        Args:
+            label: A planned choice or filter.
+            scores: Higher is better, shape (candidates,).
+            sensitivity: Bound on what one patient changes of any score.
+            epsilon: Required where the event is a filter, of which it spends
+                bounded_range_mu(epsilon)^2, and refused elsewhere.
 
         Raises:
             PlanError: No such planned event, or it is used up.
             PrivacyError: A score is not finite; the use is spent all the same.
         """
         event = self._planned(label)
-        if not isinstance(event, ExponentialEvent):
+        mechanism: BoundedRangeMechanism | ExponentialMechanism
+        if isinstance(event, GaussianFilterEvent):
+            if epsilon is None:
+                raise PlanError(f"event {label!r} is a filter: say the epsilon of the choice")
+            mechanism = BoundedRangeMechanism(sensitivity, epsilon)
+            self._spend(event, bounded_range_mu(epsilon) ** 2)
+        elif not isinstance(event, ExponentialEvent):
             raise _wrong_kind(event, "choose")
-        self._consume(label)
-        mechanism = ExponentialMechanism(sensitivity, event.epsilon)
+        elif epsilon is not None:
+            raise PlanError(f"the epsilon of {label!r} was planned; it can't be chosen now")
+        else:
+            self._consume(label)
+            mechanism = ExponentialMechanism(sensitivity, event.epsilon)
         return int(self._release(label, "choose", scores, sensitivity, mechanism.release)[0])
 
     def poisson_sample(self, label: str, population: int) -> NDArray[np.bool_]:
@@ -194,6 +253,14 @@ class Session:
         self._planned(label)
         return self._left[label]
 
+    def filter_left(self, label: str) -> float:
+        """What a filter may still spend, in squared mu; public, since only plans spend it."""
+        event = self._planned(label)
+        if not isinstance(event, GaussianFilterEvent):
+            raise _wrong_kind(event, "filter_left")
+        with self._lock:
+            return max(event.mu_squared - math.fsum(self._spent[label]), 0.0)
+
     def guarantee(self) -> Guarantee:
         """What the whole plan guarantees, whether or not all of it was used."""
         return Guarantee.of(
@@ -218,6 +285,18 @@ class Session:
                     f"event {label!r} was planned {self.plan[label].count} times, and all are used"
                 )
             self._left[label] -= 1
+
+    def _spend(self, event: GaussianFilterEvent, mu_squared: float) -> None:
+        with self._lock:
+            spent = math.fsum([*self._spent[event.label], mu_squared])
+            # Sums of many parts of a whole come out a rounding away from it, which the samplers'
+            # own slack in the noise (2^-30) covers.
+            if spent > event.mu_squared * (1 + FILTER_ROUNDING):
+                raise PlanError(
+                    f"filter {event.label!r} can't spend a squared mu of {mu_squared:.6g}: "
+                    f"{event.mu_squared:.6g} was planned, {spent - mu_squared:.6g} is spent"
+                )
+            self._spent[event.label].append(mu_squared)
 
     def _disarm(self, label: str) -> None:
         with self._lock:

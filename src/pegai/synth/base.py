@@ -13,6 +13,7 @@ import polars as pl
 
 from pegai.data.table import DTYPES, Table
 from pegai.encode.datetimes import to_series
+from pegai.encode.table import TableEncoder
 from pegai.errors import (
     DataError,
     IdentifierError,
@@ -275,6 +276,13 @@ def check_given(given: Given, schema: Schema) -> Given:
         else:
             checked[name] = _given_number(column, value)
     return checked
+
+
+def known_codes(encoder: TableEncoder, given: Given) -> dict[int, int]:
+    """The codes of what is given, by the column's position; a value without a code is left out."""
+    places = {encoder.index(name): value for name, value in given.items()}
+    codes = {i: encoder.columns[i].code_of(value) for i, value in places.items()}  # pyright: ignore[reportArgumentType]
+    return {i: code for i, code in codes.items() if code is not None}
 
 
 def _given_number(column: Column, value: str | int | float) -> float:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from pegai.errors import ModelError, UsageError
+from pegai.synth.aim import AIM, AIMConfig, FittedAIM
 from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.ctgan import CTGAN, CTGANConfig, FittedCTGAN
 from pegai.synth.files import read_model
@@ -28,6 +29,7 @@ class Method(NamedTuple):
 CATALOG: dict[str, Method] = {
     "independent": Method(IndependentConfig, Independent, FittedIndependent),
     "ctgan": Method(CTGANConfig, CTGAN, FittedCTGAN),
+    "aim": Method(AIMConfig, AIM, FittedAIM),
 }
 
 

@@ -35,6 +35,7 @@ from pegai.synth.base import (
     Progress,
     Synthesizer,
     fix_given,
+    known_codes,
     taken_as_public,
 )
 from pegai.synth.ctgan_config import CTGANConfig, CTGANPrivacy
@@ -250,11 +251,7 @@ class FittedCTGAN(Fitted):
         from pegai.synth.blocks import Blocks, torch_generator
         from pegai.synth.ctgan_sampling import draw_codes
 
-        wanted = {
-            self.encoder.index(name): code
-            for name, value in given.items()
-            if (code := self.encoder.columns[self.encoder.index(name)].code_of(value)) is not None  # pyright: ignore[reportArgumentType]
-        }
+        wanted = known_codes(self.encoder, given)
         index = None if self.condition is None else self.encoder.index(self.condition)
         return draw_codes(
             self.generator,

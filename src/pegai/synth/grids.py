@@ -1,8 +1,9 @@
 """Public grids, and the one-way tables counted on them: what a private fit may look at first.
 
 A grid is made from the schema alone. On it, each column's rows are counted, split by the classes
-of the target where there is one. A patient's k rows weigh 1/k, so that one patient changes each
-table by at most 1 in L1 and d tables together by at most sqrt(d) in L2, whatever k is.
+of the target where there is one. A patient's k rows weigh 1/k, rounded down on an integer grid, so
+that one patient changes each table by at most 1 in L1 and d tables together by at most sqrt(d) in
+L2, whatever k is. Counts, and the noise on them, are integers.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import numpy as np
 
 from pegai.data.table import Table
 from pegai.encode.categorical import CategoricalEncoder, CategoricalSummary, level_codes
-from pegai.encode.numeric import NumericSummary, bounded
+from pegai.encode.numeric import NumericEncoder, NumericSummary, bounded
 from pegai.encode.table import ColumnEncoder, TableEncoder, TableSummary
 from pegai.errors import PlanError
 from pegai.privacy.events import GaussianEvent
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 
+WHOLE = 2**16
+"""The integer weight of a patient, where one can have several rows; else it is 1."""
+
 MAX_CLASSES = 10
 MAX_VALUES = 1024
+FEW_LEVELS = 16
+"""A column of so few levels keeps them all apart, however rare."""
 SPIKE_DEVIATIONS = 4.5
 """How far above the noise a single value must stand to count as shared: among 1,000 empty cells
 noise alone gets there with chance 0.003."""
@@ -132,6 +138,20 @@ def _unit(column: Column) -> float | None:
     return None if decimals is None else 10.0**-decimals
 
 
+def grid_encoder(schema: Schema, *, bins: int) -> TableEncoder:
+    """Codes that are the cells of the public grids: nothing about them was learnt."""
+    modelled = schema.only_modelled()
+    encoders: list[ColumnEncoder] = []
+    for column in modelled.columns:
+        edges = Grid.of(column, bins).edges
+        if edges is None:
+            missing = not column.constraints.required
+            encoders.append(CategoricalEncoder(column, column.levels, missing=missing))
+        else:
+            encoders.append(NumericEncoder.of_cells(edges, column))
+    return TableEncoder(modelled, tuple(encoders))
+
+
 def class_column(schema: Schema, name: str | None) -> Column | None:
     """The column whose classes split the tables, if it is discrete with few levels."""
     column = schema[name] if name is not None else schema.target
@@ -140,19 +160,34 @@ def class_column(schema: Schema, name: str | None) -> Column | None:
     return column
 
 
-def row_weights(table: Table) -> np.ndarray:
-    """1/k for each of a patient's k rows, shape (rows,)."""
-    units = table.unit_codes()
-    return 1.0 / np.bincount(units)[units]
+@dataclass(frozen=True, eq=False)
+class PatientWeights:
+    """What each row weighs, so that no patient weighs more than `whole`.
+
+    Attributes:
+        rows: Integers held as float64, shape (rows,), sums of which stay exact; None is all 1.
+        whole: The most that a patient's rows weigh together; public.
+    """
+
+    rows: np.ndarray | None
+    whole: int
+
+    @classmethod
+    def of(cls, table: Table) -> PatientWeights:
+        """floor(WHOLE / k) for each of a patient's k rows; 1 where a row is a patient."""
+        if table.schema.unit is None:
+            return cls(None, 1)
+        units = table.unit_codes()
+        return cls(np.floor(WHOLE / np.bincount(units)[units]), WHOLE)
 
 
 def class_tables(
-    grids: list[Grid], table: Table, *, split_by: Column | None, weights: np.ndarray
+    grids: list[Grid], table: Table, *, split_by: Column | None, weights: PatientWeights
 ) -> list[np.ndarray]:
-    """One table a grid: weighted rows by class and cell.
+    """One table a grid: integer weights of the rows by class and cell.
 
     Returns:
-        Arrays of shape (classes, grid size). Without a class column there is one class; with
+        int64 arrays of shape (classes, grid size). Without a class column there is one class; with
         one, rows whose class is missing fall in the last, so no row is left out.
     """
     if split_by is None:
@@ -163,8 +198,8 @@ def class_tables(
     tables: list[np.ndarray] = []
     for grid in grids:
         joint = classes * grid.size + grid.codes(table)
-        counts = np.bincount(joint, weights=weights, minlength=total * grid.size)
-        tables.append(counts.reshape(total, grid.size))
+        counts = np.bincount(joint, weights=weights.rows, minlength=total * grid.size)
+        tables.append(counts.astype(np.int64).reshape(total, grid.size))
     return tables
 
 
@@ -191,15 +226,40 @@ class Look:
         """The noisy number of patients, at least 1."""
         return max(float(np.median([t.sum() for t in self.tables])), 1.0)
 
-    def encoder(self, *, max_bins: int) -> TableEncoder:
-        """Codes fitted on the noisy tables."""
+    def encoder(
+        self, *, max_bins: int, min_deviations: float = 0.0, keep: Column | None = None
+    ) -> TableEncoder:
+        """Codes fitted on the noisy tables.
+
+        Args:
+            max_bins: At most about this many bins a numeric column.
+            min_deviations: Levels of fewer deviations of the noise share a code, where there are
+                more than `FEW_LEVELS`.
+            keep: A column whose levels all keep their own.
+        """
         threshold = self.deviation * len(self.tables[0]) ** 0.5
         parts = [
             grid.summary(_without_noise(grid, t.sum(axis=0), threshold), self.spikes_of(grid))
             for grid, t in zip(self.grids, self.tables, strict=True)
         ]
         summary = TableSummary(self.schema, tuple(parts))
-        return TableEncoder.fit(summary, max_bins=max_bins, min_count=0.0)
+        encoder = TableEncoder.fit(summary, max_bins=max_bins, min_count=min_deviations * threshold)
+        own = [self._own_cells(i, max_bins, keep) or c for i, c in enumerate(encoder.columns)]
+        return TableEncoder(self.schema, tuple(own))
+
+    def _own_cells(self, index: int, max_bins: int, keep: Column | None) -> ColumnEncoder | None:
+        """One code for each cell of the grid, where there are few; else None.
+
+        Joining cells by their noisy counts is worth it only where there are too many to measure.
+        """
+        grid, counts = self.grids[index], self.tables[index].sum(axis=0)
+        column, missing = grid.column, not grid.column.constraints.required
+        if grid.edges is None:
+            few = column == keep or len(column.levels) <= FEW_LEVELS
+            return CategoricalEncoder(column, column.levels, missing=missing) if few else None
+        if grid.size - 1 > max_bins:
+            return None
+        return NumericEncoder.of_cells(grid.edges, column, self.spikes_of(grid), counts[:-1])
 
     def spikes_of(self, grid: Grid) -> tuple[tuple[float, float], ...]:
         """The shared values of a grid's column."""
@@ -212,11 +272,25 @@ class Look:
             for grid, t, column in zip(self.grids, self.tables, encoder.columns, strict=True)
         ]
 
+    def joined_cells(self, encoder: TableEncoder) -> list[np.ndarray]:
+        """How many of the grid's cells each code joins; one array (size,) a column."""
+        return [
+            grid.to_codes(np.ones((1, grid.size)), column)[0]
+            for grid, column in zip(self.grids, encoder.columns, strict=True)
+        ]
+
 
 def noisy_look(
-    session: Session, label: str, table: Table, *, bins: int, split_by: Column | None
+    session: Session,
+    label: str,
+    table: Table,
+    *,
+    bins: int,
+    split_by: Column | None,
+    single_values: bool = True,
+    noise_multiplier: float | None = None,
 ) -> Look:
-    """Count all one-way tables on public grids and release them under one Gaussian event.
+    """Count all one-way tables on public grids and release them together under Gaussian noise.
 
     Besides the coarse tables by class there is one of single values for each numeric column with
     few enough of them: clinical numbers are heaped (a pressure of 120, a cholesterol recorded as
@@ -224,20 +298,22 @@ def noisy_look(
 
     Args:
         session: Admits `label`.
-        label: A planned Gaussian event.
+        label: A planned Gaussian event, or a filter.
         table: With the patient id, which gives each patient a weight of 1.
         bins: Cells of the coarse grids.
         split_by: The class column, or None.
+        single_values: Whether to look for shared values too.
+        noise_multiplier: Of this look, where `label` is a filter.
     """
-    columns, weights = table.modelled(), row_weights(table)
+    columns, weights = table.modelled(), PatientWeights.of(table)
     grids = [Grid.of(column, bins) for column in columns.columns]
-    single = [g for c in columns.columns if (g := Grid.of_values(c)) is not None]
+    single = value_grids(columns.schema) if single_values else []
     exact = class_tables(grids, columns, split_by=split_by, weights=weights)
     exact += class_tables(single, columns, split_by=None, weights=weights)
-    # One patient moves each table by at most 1 in L1, so all of them by the root of their number.
-    sensitivity = len(exact) ** 0.5
-    noisy = _release(session, label, exact, l2_sensitivity=sensitivity)
-    deviation = _noise_deviation(session, label, l2_sensitivity=sensitivity)
+    noisy = release_tables(
+        session, label, exact, whole=weights.whole, noise_multiplier=noise_multiplier
+    )
+    deviation = len(exact) ** 0.5 * _multiplier(session, label, noise_multiplier)
     tables, by_value = noisy[: len(grids)], noisy[len(grids) :]
     if split_by is not None and split_by.constraints.required:
         tables = [t[:-1] for t in tables]
@@ -246,6 +322,21 @@ def noisy_look(
         for grid, counts in zip(single, by_value, strict=True)
     }
     return Look(columns.schema, grids, tables, spikes, deviation)
+
+
+def value_grids(schema: Schema) -> list[Grid]:
+    """The grids of single values that a look may count, from the schema alone."""
+    return [g for c in schema.only_modelled().columns if (g := Grid.of_values(c)) is not None]
+
+
+def _multiplier(session: Session, label: str, noise_multiplier: float | None) -> float:
+    """Standard deviation of the noise / sensitivity; public."""
+    if noise_multiplier is not None:
+        return noise_multiplier
+    event = session.plan[label]
+    if not isinstance(event, GaussianEvent):
+        raise PlanError(f"event {label!r} is not Gaussian")
+    return event.noise_multiplier
 
 
 def _without_noise(grid: Grid, counts: np.ndarray, threshold: float) -> np.ndarray:
@@ -260,24 +351,85 @@ def _without_noise(grid: Grid, counts: np.ndarray, threshold: float) -> np.ndarr
     return np.append(kept if kept.any() else np.ones_like(kept), counts[-1])
 
 
-def _release(
-    session: Session, label: str, tables: list[np.ndarray], *, l2_sensitivity: float
+def release_tables(
+    session: Session,
+    label: str,
+    tables: list[np.ndarray],
+    *,
+    whole: int,
+    noise_multiplier: float | None = None,
 ) -> list[np.ndarray]:
-    """All tables under one planned Gaussian event, in their shapes."""
+    """All tables under one Gaussian release with equal noise, as patients, in their shapes.
+
+    Args:
+        session: Admits `label`.
+        label: A planned Gaussian event, or a filter.
+        tables: Integer counts; one patient changes each by at most `whole` in L1.
+        whole: The integer weight of a patient.
+        noise_multiplier: Of this release, where `label` is a filter.
+    """
+    # At most `whole` in each table's L1, so at most that times the root of their number in L2.
     noisy = session.gaussian(
-        label, np.concatenate([t.ravel() for t in tables]), l2_sensitivity=l2_sensitivity
+        label,
+        np.concatenate([t.ravel() for t in tables]),
+        l2_sensitivity=whole * len(tables) ** 0.5,
+        noise_multiplier=noise_multiplier,
     )
+    return _in_shape(noisy / whole, tables)
+
+
+def release_weighted(
+    session: Session,
+    label: str,
+    tables: list[np.ndarray],
+    *,
+    whole: int,
+    noise_multiplier: float,
+) -> tuple[list[np.ndarray], list[float]]:
+    """All tables under one Gaussian release, with less noise on those of more cells.
+
+    Errors add up over the cells of a table: the sum over tables of cells x noise is least, at a
+    given cost, where the variance falls as cells^(2/3) (Lagrange; McKenna et al. 2021, section
+    5.2, have it for the workload). Each table is multiplied by an integer factor, so that the
+    release stays on the integers, and divided by it afterwards.
+
+    Args:
+        session: Admits the filter `label`.
+        label: The filter.
+        tables: Integer counts; one patient changes each by at most `whole` in L1.
+        whole: The integer weight of a patient.
+        noise_multiplier: Of the whole release.
+
+    Returns:
+        Noisy tables as patients, and the standard deviation of each one's noise.
+    """
+    factors = table_factors([t.size for t in tables])
+    sensitivity = whole * float(np.sqrt(np.sum(np.square(factors, dtype=np.float64))))
+    scaled = [t.astype(np.int64) * int(f) for t, f in zip(tables, factors, strict=True)]
+    noisy = session.gaussian(
+        label,
+        np.concatenate([t.ravel() for t in scaled]),
+        l2_sensitivity=sensitivity,
+        noise_multiplier=noise_multiplier,
+    )
+    parts = _in_shape(noisy / whole, tables)
+    deviation = sensitivity * noise_multiplier / whole
+    return (
+        [part / f for part, f in zip(parts, factors, strict=True)],
+        [deviation / f for f in factors],
+    )
+
+
+def table_factors(cells: list[int]) -> list[int]:
+    """Integer factors of tables, growing as cells^(1/3); the smallest is 64."""
+    sizes = np.asarray(cells, float)
+    return [int(f) for f in np.rint(64 * np.cbrt(sizes / sizes.min()))]
+
+
+def _in_shape(flat: np.ndarray, tables: list[np.ndarray]) -> list[np.ndarray]:
     cuts = np.cumsum([t.size for t in tables])[:-1]
-    parts = np.split(noisy, cuts)
+    parts = np.split(flat, cuts)
     return [part.reshape(t.shape) for part, t in zip(parts, tables, strict=True)]
-
-
-def _noise_deviation(session: Session, label: str, *, l2_sensitivity: float) -> float:
-    """Standard deviation of the noise under a planned Gaussian event; public."""
-    event = session.plan[label]
-    if not isinstance(event, GaussianEvent):
-        raise PlanError(f"event {label!r} is not Gaussian")
-    return l2_sensitivity * event.noise_multiplier
 
 
 def code_tables(

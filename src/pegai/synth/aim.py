@@ -1,0 +1,407 @@
+"""Marginals chosen to fit the data, measured once, and a mixture of products fitted to them.
+
+After AIM (McKenna, Mullins, Sheldon and Miklau 2022, arXiv:2201.12677): one-way tables first, then
+tables of two columns, by class where the schema names a target, so that what predicts it is learnt
+(a label-aware workload). With few columns every pair is measured at once: no choice is better than
+any choice where nothing must be left out. With many, pairs are chosen one by one where the model is
+most wrong, by the exponential mechanism. In place of a graphical model, whose cost grows with its
+cliques, a mixture of products is fitted (`marginals.mixture`), which takes under a second.
+
+All looks are charged to one filter of Gaussian differential privacy: how it is divided may depend
+on what was released before (Smith and Thakurta 2022, arXiv:2210.17520).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+
+from pegai.data.table import Table
+from pegai.encode.table import TableEncoder, summarize
+from pegai.errors import UsageError
+from pegai.privacy.calibrate import gaussian_noise_multiplier
+from pegai.privacy.events import GaussianFilterEvent
+from pegai.privacy.guarantee import Guarantee, Plan, Privacy
+from pegai.privacy.session import Session
+from pegai.schema import Column, Schema
+from pegai.synth.base import (
+    Fitted,
+    Given,
+    Progress,
+    Synthesizer,
+    fix_given,
+    known_codes,
+    taken_as_public,
+)
+from pegai.synth.files import ModelFile
+from pegai.synth.grids import (
+    FEW_LEVELS,
+    SPIKE_DEVIATIONS,
+    Look,
+    PatientWeights,
+    class_column,
+    grid_encoder,
+    noisy_look,
+    value_grids,
+)
+from pegai.synth.marginals.choosing import choose_price
+from pegai.synth.marginals.counting import Counter
+from pegai.synth.marginals.measurements import Layout, Problem
+from pegai.synth.marginals.measuring import (
+    Measured,
+    Measurer,
+    add_look,
+    choose_pairs,
+    class_index,
+    count_exactly,
+)
+from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
+from pegai.synth.marginals.sampling import draw
+
+MARGINALS = "marginals"
+CHUNK_ROWS = 262_144
+EXACT_BINS = 20
+SPIKE_SHARE = 0.1
+"""A value that a tenth of the patients share must stand out, or single values are not counted."""
+
+SPLIT_DEVIATIONS = 50.0
+"""Pairs are measured by class where the patients are this many deviations of a pair's noise."""
+
+EXACT_DEVIATION = 1.0
+"""Without privacy, in patients: cells need not be met more closely than this."""
+
+
+@dataclass(frozen=True)
+class AIMConfig:
+    """Settings of the method; all of them public.
+
+    Attributes:
+        selection: `one-shot` measures all pairs, `adaptive` chooses; `auto` takes the first up to
+            `one_shot_columns` columns.
+        one_shot_columns: As said.
+        rounds: Pairs that `adaptive` chooses; None is two for each column.
+        count_share: Part of the budget for the number of patients, which sets how finely to look.
+        look_share: Part of the budget for a first look at one-way tables, where it is needed to
+            cut numeric columns or to join rare levels.
+        ones_share: Part of what is left for one-way tables by class; the rest is for pairs.
+        choice_share: Part of the pairs' budget for choosing, where pairs are chosen.
+        split_share: Part of the pairs' budget that measures them by class, in `one-shot`.
+        min_bins: Fewest cells and bins of a numeric column, however much noise there is.
+        grid_bins: Most cells of the public grid of a numeric column.
+        max_bins: Most bins of a numeric column, cut at noisy quantiles.
+        min_deviations: Levels that stand less than this above the noise share a code.
+        components: Products in the mixture, for each class.
+        steps: Of the fit.
+    """
+
+    selection: Literal["auto", "one-shot", "adaptive"] = "auto"
+    one_shot_columns: int = 25
+    rounds: int | None = None
+    count_share: float = 0.01
+    look_share: float = 0.15
+    ones_share: float = 0.3
+    choice_share: float = 0.1
+    split_share: float = 0.5
+    min_bins: int = 8
+    grid_bins: int = 64
+    max_bins: int = 16
+    min_deviations: float = 3.0
+    components: int = 32
+    steps: int = 600
+
+    def __post_init__(self) -> None:
+        for name in ("count_share", "look_share", "ones_share", "choice_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+        if not 0 <= self.split_share <= 1:
+            raise UsageError(f"split_share must lie in [0, 1], not {self.split_share}")
+        if self.count_share + self.look_share > 0.9:
+            raise UsageError("count_share and look_share leave nothing for other tables")
+        if not 2 <= self.min_bins <= min(self.grid_bins, self.max_bins):
+            raise UsageError("min_bins must be at least 2, grid_bins and max_bins no less than it")
+        for name in ("components", "steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.rounds is not None and self.rounds < 1:
+            raise UsageError(f"rounds must be at least 1, not {self.rounds}")
+
+    @property
+    def fit_settings(self) -> FitSettings:
+        """How the mixture is fitted, at the price that is tried first."""
+        return FitSettings(self.components, self.steps)
+
+    def measures_all(self, columns: int) -> bool:
+        """Whether all pairs of so many columns are measured at once."""
+        if self.selection == "auto":
+            return columns <= self.one_shot_columns
+        return self.selection == "one-shot"
+
+
+class AIM(Synthesizer):
+    """Mixture of products from noisy marginals; see the module.
+
+    Example:
+        >>> from pegai.data.datasets import load_heart_disease
+        >>> table = load_heart_disease(site="cleveland")
+        >>> model = AIM(AIMConfig(steps=20)).fit(table, rng=0)
+        >>> len(model.sample(5, given={"sex": "1"}, rng=0))
+        5
+    """
+
+    name = "aim"
+    title = "Adaptive marginals, mixture of products"
+    promise = "(epsilon, delta)-DP by patient with --epsilon; no formal guarantee without"
+
+    def __init__(self, config: AIMConfig | None = None) -> None:
+        self.config = config or AIMConfig()
+
+    def settings(self) -> dict[str, Any]:
+        """The settings, as JSON types."""
+        return asdict(self.config)
+
+    def plan(self, schema: Schema, privacy: Privacy) -> Plan:
+        """One filter, from which every look is taken."""
+        whole = gaussian_noise_multiplier(privacy.epsilon, privacy.delta)
+        return Plan.make(
+            (GaussianFilterEvent(MARGINALS, whole),),
+            delta=privacy.delta,
+            public=taken_as_public(schema),
+        )
+
+    def _fit(
+        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+    ) -> FittedAIM:
+        condition = class_column(table.schema, None)
+        progress("counting", 0.0)
+        if session is None:
+            measured = self._count(table, condition)
+        else:
+            measured = self._measure(table, condition, session, rng, progress)
+        return FittedAIM(
+            measured.encoder,
+            None if condition is None else condition.name,
+            self._mixture(measured.problem, rng, progress),
+            self.settings(),
+            None if session is None else session.guarantee(),
+        )
+
+    def _count(self, table: Table, condition: Column | None) -> Measured:
+        """Exact tables, without privacy."""
+        summary = summarize([table.modelled()])
+        encoder = TableEncoder.fit(summary, max_bins=EXACT_BINS, min_count=0.0)
+        measured, counter = _start(table, encoder, condition)
+        count_exactly(measured, counter, EXACT_DEVIATION)
+        return measured
+
+    def _measure(
+        self,
+        table: Table,
+        condition: Column | None,
+        session: Session,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> Measured:
+        config, total = self.config, session.filter_left(MARGINALS)
+        patients = noisy_patients(session, MARGINALS, table, config.count_share * total)
+        resolution = Resolution.of(table.schema, config, patients, total)
+        look = None
+        if resolution.needs_look:
+            look = self._look(table, session, resolution, config.look_share * total)
+            encoder = look.encoder(
+                max_bins=resolution.max_bins, min_deviations=config.min_deviations, keep=condition
+            )
+        else:
+            encoder = grid_encoder(table.schema, bins=resolution.grid_bins)
+        measured, counter = _start(table, encoder, condition)
+        if look is not None:
+            add_look(measured, look, class_index(encoder, condition))
+        measurer = Measurer(measured, counter, session, MARGINALS)
+        self._measure_tables(measurer, resolution, rng, progress)
+        return measured
+
+    def _look(self, table: Table, session: Session, resolution: Resolution, budget: float) -> Look:
+        return noisy_look(
+            session,
+            MARGINALS,
+            table,
+            bins=resolution.grid_bins,
+            split_by=None,
+            single_values=resolution.single_values,
+            noise_multiplier=budget**-0.5,
+        )
+
+    def _measure_tables(
+        self,
+        measurer: Measurer,
+        resolution: Resolution,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> None:
+        """One-way tables by class, then pairs, until the filter is empty."""
+        config, total = self.config, measurer.left
+        columns = len(measurer.measured.layout.sizes)
+        progress("measuring marginals", 0.0)
+        # A hair less than the whole, so that rounding can't ask for more than there is.
+        total *= 1 - 1e-9
+        if columns < 2:
+            measurer.ones(total)
+            return
+        measurer.ones(config.ones_share * total)
+        if config.measures_all(columns):
+            split_share = config.split_share if resolution.by_class else 0.0
+            measurer.all_pairs(measurer.left * (1 - 1e-9), split_share=split_share)
+            return
+        choose_pairs(
+            measurer,
+            config.fit_settings,
+            rounds=config.rounds or 2 * columns,
+            choice_share=config.choice_share,
+            rng=rng,
+            progress=progress,
+        )
+
+    def _mixture(self, problem: Problem, rng: np.random.Generator, progress: Progress) -> Mixture:
+        settings = self.config.fit_settings
+        price = choose_price(
+            problem, settings, rng, told=lambda done: progress("choosing the price", done)
+        )
+        return fit_mixture(
+            problem,
+            replace(settings, price=price),
+            rng,
+            told=lambda done: progress("fitting the mixture", done),
+        )
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How finely to look: the more patients there are above the noise, the finer.
+
+    Attributes:
+        needs_look: Whether a first look sets the codes; else the public grid's cells do.
+        grid_bins: Cells of the public grid of a numeric column.
+        max_bins: Bins of a numeric column, cut at noisy quantiles.
+        single_values: Whether shared values could be found at all.
+        by_class: Whether pairs by class would stand above the noise.
+    """
+
+    needs_look: bool
+    grid_bins: int
+    max_bins: int
+    single_values: bool
+    by_class: bool
+
+    @classmethod
+    def of(cls, schema: Schema, config: AIMConfig, patients: float, total: float) -> Resolution:
+        """From the noisy number of patients, the schema and the budget (in squared mu)."""
+        columns = schema.modelled
+        looks = len(columns) + len(value_grids(schema))
+        look_deviation = (looks / (config.look_share * total)) ** 0.5
+        pairs = max(len(columns) * (len(columns) - 1) / 2, 1)
+        pair_deviation = (pairs / ((1 - config.ones_share) * total)) ** 0.5
+        max_bins = _nested_bins(
+            2 * (patients / pair_deviation) ** 0.5, config.min_bins, config.max_bins
+        )
+        grid_bins = _nested_bins(patients / look_deviation / 3, config.min_bins, config.grid_bins)
+        single_values = SPIKE_DEVIATIONS * look_deviation < SPIKE_SHARE * patients
+        wide = any(c.is_discrete and len(c.levels) > FEW_LEVELS for c in columns)
+        numeric = any(not c.is_discrete for c in columns)
+        needs_look = wide or (numeric and (grid_bins > max_bins or single_values))
+        return cls(
+            needs_look,
+            grid_bins if needs_look else max_bins,
+            max_bins,
+            single_values,
+            by_class=patients > SPLIT_DEVIATIONS * pair_deviation,
+        )
+
+
+def _nested_bins(wanted: float, fewest: int, most: int) -> int:
+    """At most `wanted` bins, from `fewest` up in doublings, so that finer grids nest in coarser."""
+    bins = fewest
+    while 2 * bins <= min(wanted, most):
+        bins *= 2
+    return bins
+
+
+def noisy_patients(session: Session, label: str, table: Table, budget: float) -> float:
+    """The number of patients with noise, at least 1; costs `budget` of a filter."""
+    weights = PatientWeights.of(table)
+    count = len(table) if weights.rows is None else int(weights.rows.sum())
+    noisy = session.gaussian(
+        label,
+        np.array([count]),
+        l2_sensitivity=float(weights.whole),
+        noise_multiplier=budget**-0.5,
+    )
+    return max(float(noisy[0]) / weights.whole, 1.0)
+
+
+def _start(
+    table: Table, encoder: TableEncoder, condition: Column | None
+) -> tuple[Measured, Counter]:
+    counter = Counter.of(table, encoder, class_index(encoder, condition))
+    return Measured(encoder, Layout(counter.sizes), counter.class_count), counter
+
+
+@dataclass(frozen=True, eq=False)
+class FittedAIM(Fitted):
+    """A fitted mixture of products.
+
+    Attributes:
+        encoder: Codes of the table.
+        condition: The class column, or None.
+        mixture: The model of the codes.
+        settings: The method's settings.
+        guarantee: What is promised; None without privacy.
+    """
+
+    method: ClassVar[str] = "aim"
+
+    encoder: TableEncoder
+    condition: str | None
+    mixture: Mixture
+    settings: dict[str, Any]
+    guarantee: Guarantee | None
+
+    @property
+    def schema(self) -> Schema:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The schema of sampled tables."""
+        return self.encoder.schema
+
+    def _sample(self, n: int, given: Given, rng: np.random.Generator) -> Table:
+        parts: list[pl.DataFrame] = []
+        for start in range(0, n, CHUNK_ROWS):
+            codes = self._codes(min(CHUNK_ROWS, n - start), given, rng)
+            parts.append(self.encoder.decode(codes, rng).frame)
+        return fix_given(Table(pl.concat(parts), self.schema), given)
+
+    def _codes(self, n: int, given: Given, rng: np.random.Generator) -> np.ndarray:
+        known = known_codes(self.encoder, given)
+        at = None if self.condition is None else self.encoder.index(self.condition)
+        fixed = {i - (at is not None and i > at): c for i, c in known.items() if i != at}
+        drawn = draw(
+            self.mixture, n, rng, given=fixed, given_class=None if at is None else known.get(at)
+        )
+        if at is None:
+            return drawn.codes
+        return np.insert(drawn.codes, at, drawn.classes, axis=1)
+
+    def to_file(self) -> ModelFile:
+        """The content of the model folder."""
+        state = {"encoder": self.encoder.to_dict(), "condition": self.condition}
+        arrays = {"weights": self.mixture.weights, "shares": self.mixture.shares}
+        return ModelFile(self.method, self.schema, self.settings, state, arrays, self.guarantee)
+
+    @classmethod
+    def from_file(cls, model: ModelFile) -> FittedAIM:
+        """The model that a folder holds."""
+        encoder = TableEncoder.from_dict(model.state["encoder"], model.schema)
+        condition = model.state["condition"]
+        at = None if condition is None else encoder.index(condition)
+        sizes = tuple(s for i, s in enumerate(encoder.sizes) if i != at)
+        mixture = Mixture(Layout(sizes), model.weights["weights"], model.weights["shares"])
+        return cls(encoder, condition, mixture, model.settings, model.guarantee)

@@ -1,0 +1,229 @@
+"""What is measured: one-way tables from the look, then pairs, all at once or chosen one by one.
+
+Everything here is decided by the schema, the settings and what was released before.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from pegai.encode.table import TableEncoder
+from pegai.privacy.bounded_range import bounded_range_epsilon
+from pegai.privacy.session import Session
+from pegai.schema import Column
+from pegai.synth.base import Progress
+from pegai.synth.grids import Look, release_weighted
+from pegai.synth.marginals.counting import Counter
+from pegai.synth.marginals.measurements import Array, Layout, NoisyTable, Problem
+from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
+
+ROUND_STEPS = 100
+ROUND_PRICE = 100.0
+NOISE_DEVIATIONS = 3.0
+"""A class of fewer patients than this many deviations of the noise is taken to be empty."""
+
+
+@dataclass(eq=False)
+class Measured:
+    """Noisy tables, and the codes they are on.
+
+    Attributes:
+        encoder: Codes of the table, with the class.
+        layout: Codes without the class.
+        classes: Number of classes; 1 without a class column.
+        tables: What was measured so far.
+        totals: Measured patients a class with their variances, shape (classes,) each.
+    """
+
+    encoder: TableEncoder
+    layout: Layout
+    classes: int
+    tables: list[NoisyTable] = field(default_factory=list[NoisyTable])
+    totals: list[tuple[Array, float]] = field(default_factory=list[tuple[Array, float]])
+
+    def add(self, columns: tuple[int, ...], counts: Array, deviation: float | Array) -> None:
+        """Note a table: counts in patients, shape (classes or 1, sizes...)."""
+        table = NoisyTable(columns, counts, deviation)
+        self.tables.append(table)
+        if len(columns) == 1 and len(counts) == self.classes:
+            variance = np.broadcast_to(np.square(deviation), counts.shape[1:]).sum()
+            self.totals.append((counts.sum(axis=1), float(variance)))
+
+    @property
+    def problem(self) -> Problem:
+        """What a model is fitted to."""
+        return Problem.of(self.layout, self.class_totals, self.tables)
+
+    @property
+    def class_totals(self) -> Array:
+        """Patients a class by precision; next to none where noise alone explains it."""
+        weights = np.array([1 / variance for _, variance in self.totals])
+        counts = np.array([total for total, _ in self.totals])
+        known = (weights[:, None] * counts).sum(axis=0) / weights.sum()
+        known[known < NOISE_DEVIATIONS * weights.sum() ** -0.5] = 0.0
+        return np.maximum(known, 1e-3 * max(known.sum(), 1.0) / self.classes)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """All pairs of columns, without the class."""
+        return list(combinations(range(len(self.layout.sizes)), 2))
+
+
+def class_index(encoder: TableEncoder, condition: Column | None) -> int | None:
+    """Where the class column stands, if there is one."""
+    return None if condition is None else encoder.index(condition.name)
+
+
+def add_look(measured: Measured, look: Look, at: int | None) -> None:
+    """The look's one-way tables, moved to the encoder's codes.
+
+    Where a code joins several cells of the grid, their noise adds up.
+
+    Args:
+        measured: Gets the tables.
+        look: Not split by class.
+        at: Where the class column stands.
+    """
+    tables = look.code_tables(measured.encoder)
+    joined = look.joined_cells(measured.encoder)
+    place = 0
+    for index, (counts, cells) in enumerate(zip(tables, joined, strict=True)):
+        if index == at:
+            measured.totals.append((counts[0], look.deviation**2))
+            continue
+        deviation = look.deviation * np.sqrt(np.maximum(cells, 1.0))
+        measured.add((place,), counts, deviation)
+        place += 1
+
+
+def count_exactly(measured: Measured, counter: Counter, deviation: float) -> None:
+    """All tables without noise, as if measured with a small one: for a fit without privacy."""
+    whole = counter.weights.whole
+    for i in range(len(measured.layout.sizes)):
+        measured.add((i,), counter.one(i) / whole, deviation)
+    if not measured.layout.sizes:
+        totals = np.bincount(counter.classes, minlength=counter.class_count)
+        measured.totals.append((totals.astype(float), deviation**2))
+    for i, j in measured.pairs:
+        measured.add((i, j), counter.pair(i, j) / whole, deviation)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurer:
+    """Takes tables out of a filter.
+
+    Attributes:
+        measured: Gets the tables.
+        counter: Counts them.
+        session: Admits the filter.
+        label: The filter.
+    """
+
+    measured: Measured
+    counter: Counter
+    session: Session
+    label: str
+
+    @property
+    def left(self) -> float:
+        """What the filter has left, in squared mu."""
+        return self.session.filter_left(self.label)
+
+    def ones(self, budget: float) -> None:
+        """Measure every column by class; without other columns, nothing."""
+        columns = range(len(self.measured.layout.sizes))
+        if columns:
+            self._measure([(i,) for i in columns], [self.counter.one(i) for i in columns], budget)
+
+    def all_pairs(self, budget: float, *, split_share: float) -> None:
+        """Measure all pairs, a share of the budget by class and the rest over all classes."""
+        pairs = self.measured.pairs
+        exact = [self.counter.pair(i, j) for i, j in pairs]
+        share = split_share if self.counter.class_count > 1 else 0.0
+        if share > 0:
+            self._measure(pairs, exact, share * budget)
+        if share < 1:
+            whole = [t.sum(axis=0, keepdims=True) for t in exact]
+            self._measure(pairs, whole, (1 - share) * budget)
+
+    def pair(self, chosen: tuple[int, int], budget: float) -> None:
+        """Measure one pair by class."""
+        self._measure([chosen], [self.counter.pair(*chosen)], budget)
+
+    def _measure(
+        self, columns: list[tuple[int]] | list[tuple[int, int]], exact: list[Array], budget: float
+    ) -> None:
+        noisy, deviations = release_weighted(
+            self.session,
+            self.label,
+            exact,
+            whole=self.counter.weights.whole,
+            noise_multiplier=budget**-0.5,
+        )
+        for place, counts, deviation in zip(columns, noisy, deviations, strict=True):
+            self.measured.add(place, counts, deviation)
+
+
+def choose_pairs(
+    measurer: Measurer,
+    settings: FitSettings,
+    *,
+    rounds: int,
+    choice_share: float,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> None:
+    """Measure the pairs where the model is most wrong, one a round; spends what is left.
+
+    The quality of a pair is the L1 distance between its counts by class and the model's, less what
+    the noise alone would give (AIM, equation 4); one patient changes it by at most 1.
+
+    Args:
+        measurer: Has measured one-way tables.
+        settings: Of the model.
+        rounds: How many pairs.
+        choice_share: Part of the budget for choosing.
+        rng: For the model.
+        progress: Told of the rounds.
+    """
+    measured, counter = measurer.measured, measurer.counter
+    candidates = measured.pairs
+    exact = {pair: counter.pair(*pair) / counter.weights.whole for pair in candidates}
+    rounds = min(rounds, len(candidates))
+    # A hair less than the whole, so that rounding can't ask for more than there is.
+    a_round = measurer.left / rounds * (1 - 1e-9)
+    epsilon = bounded_range_epsilon(math.sqrt(choice_share * a_round))
+    budget = (1 - choice_share) * a_round
+    mixture = _round_fit(measured.problem, settings, rng, None)
+    for done in range(rounds):
+        scores = _scores(mixture, measured.class_totals.sum(), candidates, exact, budget)
+        place = measurer.session.choose(measurer.label, scores, sensitivity=1.0, epsilon=epsilon)
+        measurer.pair(candidates.pop(place), budget)
+        mixture = _round_fit(measured.problem, settings, rng, mixture)
+        progress("choosing marginals", (done + 1) / rounds)
+
+
+def _round_fit(
+    problem: Problem, settings: FitSettings, rng: np.random.Generator, start: Mixture | None
+) -> Mixture:
+    steps = settings.steps if start is None else min(ROUND_STEPS, settings.steps)
+    round_settings = FitSettings(settings.components, steps, 0.05, ROUND_PRICE)
+    return fit_mixture(problem, round_settings, rng, start=start)
+
+
+def _scores(
+    mixture: Mixture,
+    patients: float,
+    candidates: list[tuple[int, int]],
+    exact: dict[tuple[int, int], Array],
+    budget: float,
+) -> Array:
+    scores = np.empty(len(candidates))
+    for place, pair in enumerate(candidates):
+        far = np.abs(exact[pair] - patients * mixture.pair(*pair)).sum()
+        scores[place] = far - math.sqrt(2 / math.pi / budget) * exact[pair].size
+    return scores
