@@ -53,13 +53,15 @@ def bounded_range_mu(epsilon: float) -> float:
 
 
 def bounded_range_epsilon(mu: float) -> float:
-    """The range of a choice that costs mu; `bounded_range_mu` of it is at most mu.
+    """The range of a choice that costs at most mu, and at most `MAX_RANGE`.
 
     Raises:
-        PrivacyError: Mu is not positive, or above what a range of `MAX_RANGE` costs.
+        PrivacyError: Mu is not finite and positive.
     """
-    if not is_positive(mu) or mu > bounded_range_mu(MAX_RANGE):
-        raise PrivacyError(f"a choice can't be given a mu of {mu!r}")
+    if not is_positive(mu):
+        raise PrivacyError(f"the mu of a choice must be finite and > 0, not {mu!r}")
+    if mu >= bounded_range_mu(MAX_RANGE):
+        return MAX_RANGE
     survival = import_module("scipy.special").ndtr
     tail = float(survival(-mu / 2 / (1 + _MARGIN)))
     epsilon = 2.0 * (math.log1p(-tail) - math.log(tail))

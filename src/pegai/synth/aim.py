@@ -13,7 +13,7 @@ on what was released before (Smith and Thakurta 2022, arXiv:2210.17520).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -37,16 +37,7 @@ from pegai.synth.base import (
     taken_as_public,
 )
 from pegai.synth.files import ModelFile
-from pegai.synth.grids import (
-    FEW_LEVELS,
-    SPIKE_DEVIATIONS,
-    Look,
-    PatientWeights,
-    class_column,
-    grid_encoder,
-    noisy_look,
-    value_grids,
-)
+from pegai.synth.grids import class_column
 from pegai.synth.marginals.choosing import choose_price
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Layout, Problem
@@ -59,16 +50,17 @@ from pegai.synth.marginals.measuring import (
     count_exactly,
 )
 from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
+from pegai.synth.marginals.preparing import Looking, prepare
 from pegai.synth.marginals.sampling import draw
 
 MARGINALS = "marginals"
 CHUNK_ROWS = 262_144
 EXACT_BINS = 20
-SPIKE_SHARE = 0.1
-"""A value that a tenth of the patients share must stand out, or single values are not counted."""
-
-SPLIT_DEVIATIONS = 50.0
+SPLIT_SIGNAL = 50.0
 """Pairs are measured by class where the patients are this many deviations of a pair's noise."""
+
+PAIR_SIGNAL = 12.0
+"""Below so many, more and more of the budget goes to one-way tables, which pairs would drown."""
 
 EXACT_DEVIATION = 1.0
 """Without privacy, in patients: cells need not be met more closely than this."""
@@ -83,16 +75,11 @@ class AIMConfig:
             `one_shot_columns` columns.
         one_shot_columns: As said.
         rounds: Pairs that `adaptive` chooses; None is two for each column.
-        count_share: Part of the budget for the number of patients, which sets how finely to look.
-        look_share: Part of the budget for a first look at one-way tables, where it is needed to
-            cut numeric columns or to join rare levels.
-        ones_share: Part of what is left for one-way tables by class; the rest is for pairs.
+        looking: The first looks, which set the codes.
+        ones_share: Part of what is left for one-way tables by class; the rest is for pairs. More
+            where few patients would make pairs drown in noise.
         choice_share: Part of the pairs' budget for choosing, where pairs are chosen.
         split_share: Part of the pairs' budget that measures them by class, in `one-shot`.
-        min_bins: Fewest cells and bins of a numeric column, however much noise there is.
-        grid_bins: Most cells of the public grid of a numeric column.
-        max_bins: Most bins of a numeric column, cut at noisy quantiles.
-        min_deviations: Levels that stand less than this above the noise share a code.
         components: Products in the mixture, for each class.
         steps: Of the fit.
     """
@@ -100,28 +87,19 @@ class AIMConfig:
     selection: Literal["auto", "one-shot", "adaptive"] = "auto"
     one_shot_columns: int = 25
     rounds: int | None = None
-    count_share: float = 0.01
-    look_share: float = 0.15
+    looking: Looking = field(default_factory=Looking)
     ones_share: float = 0.3
     choice_share: float = 0.1
     split_share: float = 0.5
-    min_bins: int = 8
-    grid_bins: int = 64
-    max_bins: int = 16
-    min_deviations: float = 3.0
     components: int = 32
     steps: int = 600
 
     def __post_init__(self) -> None:
-        for name in ("count_share", "look_share", "ones_share", "choice_share"):
+        for name in ("ones_share", "choice_share"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if not 0 <= self.split_share <= 1:
             raise UsageError(f"split_share must lie in [0, 1], not {self.split_share}")
-        if self.count_share + self.look_share > 0.9:
-            raise UsageError("count_share and look_share leave nothing for other tables")
-        if not 2 <= self.min_bins <= min(self.grid_bins, self.max_bins):
-            raise UsageError("min_bins must be at least 2, grid_bins and max_bins no less than it")
         for name in ("components", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -204,54 +182,40 @@ class AIM(Synthesizer):
         rng: np.random.Generator,
         progress: Progress,
     ) -> Measured:
-        config, total = self.config, session.filter_left(MARGINALS)
-        patients = noisy_patients(session, MARGINALS, table, config.count_share * total)
-        resolution = Resolution.of(table.schema, config, patients, total)
-        look = None
-        if resolution.needs_look:
-            look = self._look(table, session, resolution, config.look_share * total)
-            encoder = look.encoder(
-                max_bins=resolution.max_bins, min_deviations=config.min_deviations, keep=condition
-            )
-        else:
-            encoder = grid_encoder(table.schema, bins=resolution.grid_bins)
-        measured, counter = _start(table, encoder, condition)
-        if look is not None:
-            add_look(measured, look, class_index(encoder, condition))
-        measurer = Measurer(measured, counter, session, MARGINALS)
-        self._measure_tables(measurer, resolution, rng, progress)
-        return measured
-
-    def _look(self, table: Table, session: Session, resolution: Resolution, budget: float) -> Look:
-        return noisy_look(
+        columns = table.schema.modelled
+        pairs = max(len(columns) * (len(columns) - 1) / 2, 1.0)
+        budget = (1 - self.config.ones_share) * session.filter_left(MARGINALS)
+        prepared = prepare(
+            table,
             session,
             MARGINALS,
-            table,
-            bins=resolution.grid_bins,
-            split_by=None,
-            single_values=resolution.single_values,
-            noise_multiplier=budget**-0.5,
+            self.config.looking,
+            pair_deviation=(pairs / budget) ** 0.5,
+            keep=condition,
         )
+        measured, counter = _start(table, prepared.encoder, condition)
+        if prepared.look is not None:
+            add_look(measured, prepared.look, class_index(prepared.encoder, condition))
+        measurer = Measurer(measured, counter, session, MARGINALS)
+        self._measure_tables(measurer, prepared.signal, rng, progress)
+        return measured
 
     def _measure_tables(
-        self,
-        measurer: Measurer,
-        resolution: Resolution,
-        rng: np.random.Generator,
-        progress: Progress,
+        self, measurer: Measurer, signal: float, rng: np.random.Generator, progress: Progress
     ) -> None:
         """One-way tables by class, then pairs, until the filter is empty."""
-        config, total = self.config, measurer.left
+        config = self.config
         columns = len(measurer.measured.layout.sizes)
         progress("measuring marginals", 0.0)
+        share = config.ones_share * max(1.0, (PAIR_SIGNAL / signal) ** 0.5)
         # A hair less than the whole, so that rounding can't ask for more than there is.
-        total *= 1 - 1e-9
-        if columns < 2:
+        total = measurer.left * (1 - 1e-9)
+        if columns < 2 or share >= 1:
             measurer.ones(total)
             return
-        measurer.ones(config.ones_share * total)
+        measurer.ones(share * total)
         if config.measures_all(columns):
-            split_share = config.split_share if resolution.by_class else 0.0
+            split_share = config.split_share if signal > SPLIT_SIGNAL else 0.0
             measurer.all_pairs(measurer.left * (1 - 1e-9), split_share=split_share)
             return
         choose_pairs(
@@ -276,75 +240,12 @@ class AIM(Synthesizer):
         )
 
 
-@dataclass(frozen=True)
-class Resolution:
-    """How finely to look: the more patients there are above the noise, the finer.
-
-    Attributes:
-        needs_look: Whether a first look sets the codes; else the public grid's cells do.
-        grid_bins: Cells of the public grid of a numeric column.
-        max_bins: Bins of a numeric column, cut at noisy quantiles.
-        single_values: Whether shared values could be found at all.
-        by_class: Whether pairs by class would stand above the noise.
-    """
-
-    needs_look: bool
-    grid_bins: int
-    max_bins: int
-    single_values: bool
-    by_class: bool
-
-    @classmethod
-    def of(cls, schema: Schema, config: AIMConfig, patients: float, total: float) -> Resolution:
-        """From the noisy number of patients, the schema and the budget (in squared mu)."""
-        columns = schema.modelled
-        looks = len(columns) + len(value_grids(schema))
-        look_deviation = (looks / (config.look_share * total)) ** 0.5
-        pairs = max(len(columns) * (len(columns) - 1) / 2, 1)
-        pair_deviation = (pairs / ((1 - config.ones_share) * total)) ** 0.5
-        max_bins = _nested_bins(
-            2 * (patients / pair_deviation) ** 0.5, config.min_bins, config.max_bins
-        )
-        grid_bins = _nested_bins(patients / look_deviation / 3, config.min_bins, config.grid_bins)
-        single_values = SPIKE_DEVIATIONS * look_deviation < SPIKE_SHARE * patients
-        wide = any(c.is_discrete and len(c.levels) > FEW_LEVELS for c in columns)
-        numeric = any(not c.is_discrete for c in columns)
-        needs_look = wide or (numeric and (grid_bins > max_bins or single_values))
-        return cls(
-            needs_look,
-            grid_bins if needs_look else max_bins,
-            max_bins,
-            single_values,
-            by_class=patients > SPLIT_DEVIATIONS * pair_deviation,
-        )
-
-
-def _nested_bins(wanted: float, fewest: int, most: int) -> int:
-    """At most `wanted` bins, from `fewest` up in doublings, so that finer grids nest in coarser."""
-    bins = fewest
-    while 2 * bins <= min(wanted, most):
-        bins *= 2
-    return bins
-
-
-def noisy_patients(session: Session, label: str, table: Table, budget: float) -> float:
-    """The number of patients with noise, at least 1; costs `budget` of a filter."""
-    weights = PatientWeights.of(table)
-    count = len(table) if weights.rows is None else int(weights.rows.sum())
-    noisy = session.gaussian(
-        label,
-        np.array([count]),
-        l2_sensitivity=float(weights.whole),
-        noise_multiplier=budget**-0.5,
-    )
-    return max(float(noisy[0]) / weights.whole, 1.0)
-
-
 def _start(
     table: Table, encoder: TableEncoder, condition: Column | None
 ) -> tuple[Measured, Counter]:
     counter = Counter.of(table, encoder, class_index(encoder, condition))
-    return Measured(encoder, Layout(counter.sizes), counter.class_count), counter
+    known = counter.class_count - (condition is not None and not condition.constraints.required)
+    return Measured(encoder, Layout(counter.sizes), counter.class_count, known), counter
 
 
 @dataclass(frozen=True, eq=False)

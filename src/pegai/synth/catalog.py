@@ -16,6 +16,7 @@ from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.ctgan import CTGAN, CTGANConfig, FittedCTGAN
 from pegai.synth.files import read_model
 from pegai.synth.independent import FittedIndependent, Independent, IndependentConfig
+from pegai.synth.mst import MST, FittedMST, MSTConfig
 
 
 class Method(NamedTuple):
@@ -29,6 +30,7 @@ class Method(NamedTuple):
 CATALOG: dict[str, Method] = {
     "independent": Method(IndependentConfig, Independent, FittedIndependent),
     "ctgan": Method(CTGANConfig, CTGAN, FittedCTGAN),
+    "mst": Method(MSTConfig, MST, FittedMST),
     "aim": Method(AIMConfig, AIM, FittedAIM),
 }
 

@@ -55,6 +55,11 @@ class Counter:
             classes, count = codes.pop(class_index), sizes.pop(class_index)
         return cls(tuple(codes), tuple(sizes), classes, count, PatientWeights.of(table))
 
+    @property
+    def totals(self) -> Array:
+        """Counts of the classes, int64 of shape (classes,)."""
+        return self._count(())
+
     def one(self, column: int) -> Array:
         """Counts of a column by class, int64 of shape (classes, size)."""
         return self._count((column,))

@@ -35,6 +35,7 @@ class Measured:
         encoder: Codes of the table, with the class.
         layout: Codes without the class.
         classes: Number of classes; 1 without a class column.
+        known_classes: The same without the one for a missing class, which is the last.
         tables: What was measured so far.
         totals: Measured patients a class with their variances, shape (classes,) each.
     """
@@ -42,6 +43,7 @@ class Measured:
     encoder: TableEncoder
     layout: Layout
     classes: int
+    known_classes: int
     tables: list[NoisyTable] = field(default_factory=list[NoisyTable])
     totals: list[tuple[Array, float]] = field(default_factory=list[tuple[Array, float]])
 
@@ -64,8 +66,13 @@ class Measured:
         weights = np.array([1 / variance for _, variance in self.totals])
         counts = np.array([total for total, _ in self.totals])
         known = (weights[:, None] * counts).sum(axis=0) / weights.sum()
-        known[known < NOISE_DEVIATIONS * weights.sum() ** -0.5] = 0.0
-        return np.maximum(known, 1e-3 * max(known.sum(), 1.0) / self.classes)
+        noise = weights.sum() ** -0.5
+        clear = np.where(known < NOISE_DEVIATIONS * noise, 0.0, known)
+        if not clear.any():
+            # Noise drowns every class: none is ruled out but the missing one.
+            clear = np.maximum(known, 0.1 * noise)
+            clear[self.known_classes :] = 0.0
+        return np.maximum(clear, 1e-3 * max(clear.sum(), 1.0) / self.classes)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -105,9 +112,7 @@ def count_exactly(measured: Measured, counter: Counter, deviation: float) -> Non
     whole = counter.weights.whole
     for i in range(len(measured.layout.sizes)):
         measured.add((i,), counter.one(i) / whole, deviation)
-    if not measured.layout.sizes:
-        totals = np.bincount(counter.classes, minlength=counter.class_count)
-        measured.totals.append((totals.astype(float), deviation**2))
+    measured.totals.append((counter.totals / whole, deviation**2))
     for i, j in measured.pairs:
         measured.add((i, j), counter.pair(i, j) / whole, deviation)
 
@@ -134,9 +139,12 @@ class Measurer:
         return self.session.filter_left(self.label)
 
     def ones(self, budget: float) -> None:
-        """Measure every column by class; without other columns, nothing."""
+        """Measure every column by class; without other columns, the classes."""
         columns = range(len(self.measured.layout.sizes))
-        if columns:
+        if not columns:
+            noisy, deviations = self._noisy([self.counter.totals], budget)
+            self.measured.totals.append((noisy[0], deviations[0] ** 2))
+        else:
             self._measure([(i,) for i in columns], [self.counter.one(i) for i in columns], budget)
 
     def all_pairs(self, budget: float, *, split_share: float) -> None:
@@ -150,22 +158,25 @@ class Measurer:
             whole = [t.sum(axis=0, keepdims=True) for t in exact]
             self._measure(pairs, whole, (1 - share) * budget)
 
-    def pair(self, chosen: tuple[int, int], budget: float) -> None:
-        """Measure one pair by class."""
-        self._measure([chosen], [self.counter.pair(*chosen)], budget)
+    def pairs(self, chosen: list[tuple[int, int]], budget: float) -> None:
+        """Measure some pairs by class."""
+        self._measure(chosen, [self.counter.pair(*pair) for pair in chosen], budget)
 
     def _measure(
         self, columns: list[tuple[int]] | list[tuple[int, int]], exact: list[Array], budget: float
     ) -> None:
-        noisy, deviations = release_weighted(
+        noisy, deviations = self._noisy(exact, budget)
+        for place, counts, deviation in zip(columns, noisy, deviations, strict=True):
+            self.measured.add(place, counts, deviation)
+
+    def _noisy(self, exact: list[Array], budget: float) -> tuple[list[Array], list[float]]:
+        return release_weighted(
             self.session,
             self.label,
             exact,
             whole=self.counter.weights.whole,
             noise_multiplier=budget**-0.5,
         )
-        for place, counts, deviation in zip(columns, noisy, deviations, strict=True):
-            self.measured.add(place, counts, deviation)
 
 
 def choose_pairs(
@@ -202,7 +213,7 @@ def choose_pairs(
     for done in range(rounds):
         scores = _scores(mixture, measured.class_totals.sum(), candidates, exact, budget)
         place = measurer.session.choose(measurer.label, scores, sensitivity=1.0, epsilon=epsilon)
-        measurer.pair(candidates.pop(place), budget)
+        measurer.pairs([candidates.pop(place)], budget)
         mixture = _round_fit(measured.problem, settings, rng, mixture)
         progress("choosing marginals", (done + 1) / rounds)
 

@@ -31,6 +31,9 @@ FLOOR = 1e-3
 CLASS_PRICE = 10.0
 """Price of I(C; X_j), in patients."""
 
+UNIFORM_PRICE = 1.0
+"""Price of what a column's shares tell over even ones, in patients: noise alone is even."""
+
 SPREAD = 0.3
 """Standard deviation of the starting logits around the one-way shares."""
 
@@ -102,6 +105,9 @@ def fit_mixture(
         start: A mixture of as many components to go on from.
         told: Told the share that is done.
     """
+    if not problem.layout.sizes:
+        shares = (problem.totals / problem.totals.sum())[:, None]
+        return Mixture(problem.layout, shares, np.zeros((len(shares), 1, 0), np.float32))
     fit = _Fit(problem, settings.price)
     logits, gates = _start(problem, settings, rng) if start is None else _resume(start)
     adam = _Adam([logits, gates])
@@ -194,9 +200,11 @@ class _Fit:
         slope = np.zeros_like(ones) if self.split_ones is None else self.split_ones.slope(ones)
         if self.ones is not None:
             slope = slope + self.ones.slope(ones.sum(axis=0, keepdims=True))
+        pooled = np.log(np.maximum(ones.sum(axis=0), 1e-12))
+        slope = slope + UNIFORM_PRICE * pooled
         if len(ones) > 1:
             inside = np.log(np.maximum(ones / self.class_shares[:, None], 1e-12))
-            slope = slope + CLASS_PRICE * (inside - np.log(np.maximum(ones.sum(axis=0), 1e-12)))
+            slope = slope + CLASS_PRICE * (inside - pooled)
         return slope
 
     def _add_block(

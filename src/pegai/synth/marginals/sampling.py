@@ -54,14 +54,13 @@ def draw(
     weights = _posterior(mixture, given or {}, given_class)
     which = _systematic(weights.ravel(), n, rng)
     shares = mixture.shares.reshape(classes * components, width)
-    counts = np.bincount(which, minlength=classes * components)
     codes = np.empty((n, len(mixture.layout.sizes)), np.int32)
     for column in range(codes.shape[1]):
         if given and column in given:
             codes[:, column] = given[column]
         else:
             inside = shares[:, mixture.layout.span(column)]
-            codes[:, column] = _spread(inside, which, counts, rng)
+            codes[:, column] = spread(inside, which, rng)
     order = rng.permutation(n)
     return Drawn((which // components)[order], codes[order])
 
@@ -86,15 +85,25 @@ def _systematic(weights: Array, n: int, rng: np.random.Generator) -> Array:
     return np.minimum(found, len(weights) - 1)
 
 
-def _spread(inside: Array, which: Array, counts: Array, rng: np.random.Generator) -> Array:
-    """A column's codes, evenly spread inside each component; `which` is sorted."""
+def spread(inside: Array, group: Array, rng: np.random.Generator) -> Array:
+    """Codes of rows, evenly spread over the shares of each row's group.
+
+    Args:
+        inside: Shares by group, shape (groups, size); rows sum to a positive number.
+        group: The group of each row, shape (rows,).
+        rng: Random numbers.
+
+    Returns:
+        Shape (rows,); each row alone has exactly its group's law.
+    """
+    counts = np.bincount(group, minlength=len(inside))
     starts = np.cumsum(counts) - counts
-    ranks = np.empty(len(which))
-    ranks[np.lexsort((rng.random(len(which)), which))] = np.arange(len(which))
-    places = (ranks - starts[which] + rng.random(len(counts))[which]) / counts[which]
+    ranks = np.empty(len(group))
+    ranks[np.lexsort((rng.random(len(group)), group))] = np.arange(len(group))
+    places = (ranks - starts[group] + rng.random(len(counts))[group]) / counts[group]
     cumulated = np.cumsum(inside.astype(np.float64), axis=1)
     cumulated /= cumulated[:, -1:]
-    # One sorted array serves all components: component z holds the values in (z, z + 1].
+    # One sorted array serves all groups: group z holds the values in (z, z + 1].
     flat = (cumulated + np.arange(len(inside))[:, None]).ravel()
-    codes = np.searchsorted(flat, which + places, side="right") - which * inside.shape[1]
+    codes = np.searchsorted(flat, group + places, side="right") - group * inside.shape[1]
     return np.clip(codes, 0, inside.shape[1] - 1)
