@@ -17,7 +17,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     method: Annotated[
         str,
-        typer.Option("--method", "-m", help="ctgan or independent; pegai methods says more."),
+        typer.Option("--method", "-m", help="aim, mst, ctgan or independent; pegai methods says more."),
     ] = "ctgan",
     epsilon: Annotated[
         float | None, typer.Option(help="With it the fit is private; needs --delta.")

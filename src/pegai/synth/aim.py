@@ -40,7 +40,7 @@ from pegai.synth.files import ModelFile
 from pegai.synth.grids import class_column
 from pegai.synth.marginals.choosing import choose_price
 from pegai.synth.marginals.counting import Counter
-from pegai.synth.marginals.measurements import Layout, Problem
+from pegai.synth.marginals.measurements import Layout
 from pegai.synth.marginals.measuring import (
     Measured,
     Measurer,
@@ -58,6 +58,9 @@ CHUNK_ROWS = 262_144
 EXACT_BINS = 20
 SPLIT_SIGNAL = 50.0
 """Pairs are measured by class where the patients are this many deviations of a pair's noise."""
+
+COMPONENTS_RATE = 8.0
+"""Components are at most this many times the root of the signal."""
 
 PAIR_SIGNAL = 12.0
 """Below so many, more and more of the budget goes to one-way tables, which pairs would drown."""
@@ -80,7 +83,7 @@ class AIMConfig:
             where few patients would make pairs drown in noise.
         choice_share: Part of the pairs' budget for choosing, where pairs are chosen.
         split_share: Part of the pairs' budget that measures them by class, in `one-shot`.
-        components: Products in the mixture, for each class.
+        components: Most products in the mixture, for each class; fewer where noise is high.
         steps: Of the fit.
     """
 
@@ -90,9 +93,9 @@ class AIMConfig:
     looking: Looking = field(default_factory=Looking)
     ones_share: float = 0.3
     choice_share: float = 0.1
-    split_share: float = 0.5
-    components: int = 32
-    steps: int = 600
+    split_share: float = 0.7
+    components: int = 128
+    steps: int = 1000
 
     def __post_init__(self) -> None:
         for name in ("ones_share", "choice_share"):
@@ -106,10 +109,14 @@ class AIMConfig:
         if self.rounds is not None and self.rounds < 1:
             raise UsageError(f"rounds must be at least 1, not {self.rounds}")
 
-    @property
-    def fit_settings(self) -> FitSettings:
-        """How the mixture is fitted, at the price that is tried first."""
-        return FitSettings(self.components, self.steps)
+    def fit_settings(self, signal: float) -> FitSettings:
+        """How the mixture is fitted where patients are `signal` deviations of a pair's noise.
+
+        Components that noise would only fill with noise are not worth their time.
+        """
+        wanted = COMPONENTS_RATE * min(signal, 1e6) ** 0.5
+        components = max(min(self.components, round(wanted)), min(self.components, 8))
+        return FitSettings(components, self.steps)
 
     def measures_all(self, columns: int) -> bool:
         """Whether all pairs of so many columns are measured at once."""
@@ -161,7 +168,7 @@ class AIM(Synthesizer):
         return FittedAIM(
             measured.encoder,
             None if condition is None else condition.name,
-            self._mixture(measured.problem, rng, progress),
+            self._mixture(measured, rng, progress),
             self.settings(),
             None if session is None else session.guarantee(),
         )
@@ -196,15 +203,16 @@ class AIM(Synthesizer):
         measured, counter = _start(table, prepared.encoder, condition)
         if prepared.look is not None:
             add_look(measured, prepared.look, class_index(prepared.encoder, condition))
+        measured.signal = prepared.signal
         measurer = Measurer(measured, counter, session, MARGINALS)
-        self._measure_tables(measurer, prepared.signal, rng, progress)
+        self._measure_tables(measurer, rng, progress)
         return measured
 
     def _measure_tables(
-        self, measurer: Measurer, signal: float, rng: np.random.Generator, progress: Progress
+        self, measurer: Measurer, rng: np.random.Generator, progress: Progress
     ) -> None:
         """One-way tables by class, then pairs, until the filter is empty."""
-        config = self.config
+        config, signal = self.config, measurer.measured.signal
         columns = len(measurer.measured.layout.sizes)
         progress("measuring marginals", 0.0)
         share = config.ones_share * max(1.0, (PAIR_SIGNAL / signal) ** 0.5)
@@ -220,15 +228,15 @@ class AIM(Synthesizer):
             return
         choose_pairs(
             measurer,
-            config.fit_settings,
+            config.fit_settings(signal),
             rounds=config.rounds or 2 * columns,
             choice_share=config.choice_share,
             rng=rng,
             progress=progress,
         )
 
-    def _mixture(self, problem: Problem, rng: np.random.Generator, progress: Progress) -> Mixture:
-        settings = self.config.fit_settings
+    def _mixture(self, measured: Measured, rng: np.random.Generator, progress: Progress) -> Mixture:
+        problem, settings = measured.problem, self.config.fit_settings(measured.signal)
         price = choose_price(
             problem, settings, rng, told=lambda done: progress("choosing the price", done)
         )

@@ -164,6 +164,21 @@ class Synthesizer(ABC):
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
         """Every mechanism that a private fit runs, from public quantities only."""
 
+    def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
+        """What the noise of a plan means: its standard deviation in patients, by what is counted.
+
+        From the schema and the settings alone, for `pegai privacy plan`.
+
+        Args:
+            schema: What would be fitted.
+            plan: As `plan` made it.
+
+        Returns:
+            By a label for people, for what can be told before any data are looked at; the labels of
+            planned events where one event is one kind of count.
+        """
+        return {}
+
     @abstractmethod
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
@@ -191,12 +206,22 @@ def check_table(table: Table) -> None:
     """
     if len(table) == 0:
         raise DataError("the table has no rows", hint="check the file and the schema's columns")
-    if not table.schema.modelled:
+    check_schema(table.schema)
+
+
+def check_schema(schema: Schema) -> None:
+    """Refuse schemas that no method can learn.
+
+    Raises:
+        DataError: No columns besides identifiers.
+        IdentifierError: Free text.
+    """
+    if not schema.modelled:
         raise DataError(
             "the schema leaves no column to learn: all are identifiers",
             hint="give at least one column another role",
         )
-    texts = [c.name for c in table.schema.modelled if c.kind == "text"]
+    texts = [c.name for c in schema.modelled if c.kind == "text"]
     if texts:
         raise IdentifierError(
             f"free text may hold anything about a patient and is refused: {', '.join(texts)}",

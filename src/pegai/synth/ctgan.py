@@ -40,7 +40,15 @@ from pegai.synth.base import (
 )
 from pegai.synth.ctgan_config import CTGANConfig, CTGANPrivacy
 from pegai.synth.files import ModelFile
-from pegai.synth.grids import MAX_CLASSES, class_column, class_shares, code_tables, noisy_look
+from pegai.synth.grids import (
+    MAX_CLASSES,
+    class_column,
+    class_shares,
+    code_tables,
+    gaussian_multiplier,
+    look_deviation,
+    noisy_look,
+)
 
 if TYPE_CHECKING:
     from pegai.synth.ctgan_game import Game, Outcome
@@ -102,6 +110,10 @@ class CTGAN(Synthesizer):
             delta=privacy.delta,
             public=taken_as_public(schema),
         )
+
+    def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
+        """The noise in every cell of the one-way tables; that on the critic is no count."""
+        return {COUNTS: look_deviation(schema, gaussian_multiplier(plan, COUNTS))}
 
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress

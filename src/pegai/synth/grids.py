@@ -18,6 +18,7 @@ from pegai.encode.numeric import NumericEncoder, NumericSummary, bounded
 from pegai.encode.table import ColumnEncoder, TableEncoder, TableSummary
 from pegai.errors import PlanError
 from pegai.privacy.events import GaussianEvent
+from pegai.privacy.guarantee import Plan
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 
@@ -329,11 +330,26 @@ def value_grids(schema: Schema) -> list[Grid]:
     return [g for c in schema.only_modelled().columns if (g := Grid.of_values(c)) is not None]
 
 
+def look_deviation(schema: Schema, noise_multiplier: float) -> float:
+    """Standard deviation of the noise in each cell of a `noisy_look`, in patients; public."""
+    tables = len(schema.modelled) + len(value_grids(schema))
+    return tables**0.5 * noise_multiplier
+
+
 def _multiplier(session: Session, label: str, noise_multiplier: float | None) -> float:
     """Standard deviation of the noise / sensitivity; public."""
     if noise_multiplier is not None:
         return noise_multiplier
-    event = session.plan[label]
+    return gaussian_multiplier(session.plan, label)
+
+
+def gaussian_multiplier(plan: Plan, label: str) -> float:
+    """The noise multiplier of a planned Gaussian release.
+
+    Raises:
+        PlanError: The event is of another kind.
+    """
+    event = plan[label]
     if not isinstance(event, GaussianEvent):
         raise PlanError(f"event {label!r} is not Gaussian")
     return event.noise_multiplier

@@ -29,7 +29,13 @@ from pegai.synth.base import (
     taken_as_public,
 )
 from pegai.synth.files import ModelFile
-from pegai.synth.grids import class_shares, code_tables, noisy_look
+from pegai.synth.grids import (
+    class_shares,
+    code_tables,
+    gaussian_multiplier,
+    look_deviation,
+    noisy_look,
+)
 
 COUNTS = "one-way tables"
 CHUNK_ROWS = 262_144
@@ -76,6 +82,10 @@ class Independent(Synthesizer):
             delta=privacy.delta,
             public=taken_as_public(schema),
         )
+
+    def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
+        """The noise in every cell of the one-way tables."""
+        return {COUNTS: look_deviation(schema, gaussian_multiplier(plan, COUNTS))}
 
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress

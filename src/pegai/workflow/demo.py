@@ -26,11 +26,13 @@ class DemoSize:
 
     Attributes:
         replicates: Fits of each kind; three or more give intervals.
+        aim: Settings of the released method.
         ctgan: Settings of the conditional GAN.
         jobs: Processes; -1 is one a core.
     """
 
     replicates: int = 5
+    aim: dict[str, Any] = field(default_factory=dict[str, Any])
     ctgan: dict[str, Any] = field(default_factory=dict[str, Any])
     jobs: int = -1
 
@@ -70,13 +72,14 @@ def demo_config(out: Path, *, seed: int, size: DemoSize | None = None) -> RunCon
     size = size or DemoSize()
     private = tuple(
         FitSection(
-            method="ctgan",
+            method=method,
             epsilon=epsilon,
             delta=DELTA,
             replicates=size.replicates,
-            release=epsilon == EPSILONS[0],
-            settings=size.ctgan,
+            release=(method, epsilon) == ("aim", EPSILONS[0]),
+            settings=settings,
         )
+        for method, settings in (("aim", size.aim), ("ctgan", size.ctgan))
         for epsilon in EPSILONS
     )
     open_fits = (

@@ -38,6 +38,7 @@ class Measured:
         known_classes: The same without the one for a missing class, which is the last.
         tables: What was measured so far.
         totals: Measured patients a class with their variances, shape (classes,) each.
+        signal: Patients over the standard deviation of a pair's noise.
     """
 
     encoder: TableEncoder
@@ -46,6 +47,7 @@ class Measured:
     known_classes: int
     tables: list[NoisyTable] = field(default_factory=list[NoisyTable])
     totals: list[tuple[Array, float]] = field(default_factory=list[tuple[Array, float]])
+    signal: float = math.inf
 
     def add(self, columns: tuple[int, ...], counts: Array, deviation: float | Array) -> None:
         """Note a table: counts in patients, shape (classes or 1, sizes...)."""

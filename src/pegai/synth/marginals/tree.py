@@ -45,31 +45,32 @@ class Tree:
         Given values are conditioned on exactly: messages go from the leaves to the root (Pearl
         1982), and rows are drawn from the root down.
         """
-        messages = self._messages(given or {})
+        known = self._known(given or {})
+        messages = self._messages(known)
         codes = np.zeros((n, len(self.order)), np.int32)
         for column, parent, table in zip(self.order, self.parents, self.tables, strict=True):
             group = np.zeros(n, np.intp) if parent < 0 else codes[:, parent].astype(np.intp)
-            weighted = table * messages[column]
-            # A parent that rules out what is given is never drawn; its row only must not be 0 / 0.
-            empty = weighted.sum(axis=1, keepdims=True) <= 0
-            codes[:, column] = spread(
-                np.where(empty, messages[column] + FLOOR, weighted), group, rng
-            )
+            inside = table * messages[column]
+            # What is given may be ruled out by the tree: then it stands, and the rest is as likely
+            # as without it.
+            empty = inside.sum(axis=1, keepdims=True) <= 0
+            inside = np.where(empty, known[column] * (table + FLOOR), inside)
+            codes[:, column] = spread(inside, group, rng)
         return codes[rng.permutation(n)]
 
-    def _messages(self, given: Mapping[int, int]) -> dict[int, Array]:
-        """For each column, how likely what is given in and below it is, by its code."""
-        messages = {}
+    def _known(self, given: Mapping[int, int]) -> dict[int, Array]:
+        """For each column, 1 at the codes it may have."""
+        known: dict[int, Array] = {}
         for column, table in zip(self.order, self.tables, strict=True):
-            known = np.ones(table.shape[1])
-            if column in given:
-                # Not quite 0: what is given may be what the tree rules out.
-                known = np.full(table.shape[1], 1e-30)
-                known[given[column]] = 1.0
-            messages[column] = known
-        for column, parent, table in reversed(
-            list(zip(self.order, self.parents, self.tables, strict=True))
-        ):
+            codes = np.arange(table.shape[1])
+            known[column] = (codes == given.get(column, codes)).astype(float)
+        return known
+
+    def _messages(self, known: dict[int, Array]) -> dict[int, Array]:
+        """For each column, how likely what is known in and below it is, by its code."""
+        messages = dict(known)
+        edges = list(zip(self.order, self.parents, self.tables, strict=True))
+        for column, parent, table in reversed(edges):
             if parent >= 0:
                 messages[parent] = messages[parent] * (table @ messages[column])
         return messages
