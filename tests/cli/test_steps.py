@@ -320,6 +320,21 @@ def test_an_edited_ledger(pegai, clinic):
     assert path.read_bytes() == raw
 
 
+def test_how_charges_add_up_is_chosen_with_the_budget_and_shown(pegai):
+    line = "ledger budget clinic --epsilon 3 --delta 1e-3 --composition"
+    assert pegai(f"{line} gaussian --json").json["composition"] == "gaussian"
+    fit = "fit patients.csv -s schema.json -o m -m independent --epsilon 0.5 --delta 1e-3"
+    for number in range(2):
+        assert pegai(fit.replace("-o m ", f"-o m{number} ")).code == 0
+    shown = pegai("ledger show --json").json["datasets"][0]
+    assert shown["adds up by"] == "gaussian"
+    assert 0.5 < shown["epsilon spent"] < 0.8
+    assert "gaussian" in pegai("ledger show").out
+    refused = pegai(f"{line} sums", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (3, "PrivacyError")
+    assert pegai(f"{line} roots").code == 2
+
+
 def test_budget_set_and_kept(pegai):
     assert pegai("ledger budget clinic --epsilon 0.4 --delta 1e-2").code == 0
     line = "fit patients.csv -s schema.json -o m -m independent --epsilon 0.5 --delta 1e-3"
@@ -390,3 +405,22 @@ def test_deidentify(pegai, clinic):
 def test_quiet_says_nothing(pegai, clinic):
     done = pegai("fit patients.csv -s schema.json -o m -m independent --quiet")
     assert (done.out, done.err) == ("", "")
+
+
+def test_heuristic_noise_is_named_wherever_it_shows(pegai, clinic):
+    label = "heuristic noise (0.2 on weights, 0.5 on latents): no formal guarantee"
+    text = (clinic / "quick.toml").read_text(encoding="utf-8")
+    noise = "\n[heuristic]\nweight_noise = 0.2\nlatent_noise = 0.5\n"
+    (clinic / "noisy.toml").write_text(text + noise, encoding="utf-8")
+    fit = "fit patients.csv -s schema.json --settings noisy.toml"
+    shown = pegai(fit, "-o m --seed 1")
+    assert shown.code == 0
+    assert label in shown.out
+    assert pegai(fit, "-o m2 --seed 1 --json").json["heuristic"] == label
+    plain = pegai("fit patients.csv -s schema.json --settings quick.toml -o m3 --seed 1 --json")
+    assert plain.json["heuristic"] is None
+    refused = pegai(fit, "-o m4 --epsilon 1 --delta 1e-4 --json")
+    assert refused.code == 2
+    assert "no formal guarantee" in refused.json["error"]["message"]
+    assert not (clinic / "pegai-ledger.jsonl").exists()
+    assert "heuristic noise" in " ".join(pegai("methods").out.split())

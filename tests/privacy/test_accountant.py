@@ -16,7 +16,9 @@ from pegai.errors import PrivacyError
 from pegai.privacy import (
     ExponentialEvent,
     GaussianEvent,
+    GaussianFilterEvent,
     LaplaceEvent,
+    RandomizedResponseEvent,
     SubsampledGaussianEvent,
     attack_bound,
     compute_delta,
@@ -71,6 +73,22 @@ def test_gaussians_compose_exactly():
     assert compute_delta(parts, 2.0) == pytest.approx(gaussian_delta(mu, 2.0), rel=1e-9)
     assert compute_epsilon(parts, 1e-5) == pytest.approx(
         peer(PLDAccountant(), parts, 1e-5), rel=1e-4
+    )
+
+
+def test_a_filter_costs_one_gaussian_of_its_whole_budget():
+    events = [GaussianFilterEvent("f", 2.5), GaussianEvent("g", 4.0)]
+    same = [GaussianEvent("f", 2.5), GaussianEvent("g", 4.0)]
+    assert compute_epsilon(events, 1e-5) == compute_epsilon(same, 1e-5)
+    assert compute_delta(events, 1.0) == compute_delta(same, 1.0)
+    assert peer(PLDAccountant(), events, 1e-5) == pytest.approx(
+        compute_epsilon(events, 1e-5), rel=1e-4
+    )
+
+
+def test_randomized_responses_cost_as_pure_events():
+    assert compute_epsilon([RandomizedResponseEvent("r", 0.3, 8, 60)], 1e-5) == compute_epsilon(
+        [ExponentialEvent("a", 0.3, 60)], 1e-5
     )
 
 

@@ -12,6 +12,7 @@ from pegai.privacy import (
     AUDIT_ONLY,
     ExponentialEvent,
     GaussianEvent,
+    GaussianFilterEvent,
     Guarantee,
     Plan,
     Privacy,
@@ -111,6 +112,16 @@ def test_the_attack_bound_is_tighter_than_that_of_epsilon_alone_and_still_a_boun
     assert guarantee.attack_tpr < attack_bound(guarantee.epsilon, 1e-5, 0.01)
     # The best attack on mu = 1 at 1 %: Phi(Phi^-1(.01) + 1) = .0924.
     assert 0.0924 <= guarantee.attack_tpr < 0.13
+
+
+def test_words_say_what_a_series_is():
+    one = Guarantee.of(Plan.make([GaussianFilterEvent("f", 4.0)], 1e-5))
+    assert "counts a series of noisy looks, each chosen after the last, at the data" in " ".join(
+        one.in_words()
+    )
+    events = [GaussianFilterEvent("f", 8.0), GaussianEvent("g", 8.0), GaussianFilterEvent("h", 8.0)]
+    words = " ".join(Guarantee.of(Plan.make(events, 1e-5)).in_words())
+    assert "counts 1 noisy look and 2 series of noisy looks, each look chosen" in words
 
 
 def test_words_round_against_the_claim():

@@ -10,7 +10,7 @@ import pytest
 
 from pegai.errors import BudgetExceededError, LedgerError, PrivacyError
 from pegai.privacy import ExponentialEvent, Ledger, Plan
-from pegai.privacy import ledger as module
+from pegai.privacy.ledger_account import DEFAULT_DELTA, DEFAULT_EPSILON
 from pegai.privacy.ledger_chain import canonical, line_hash
 
 # Other tests of the run may have started threads; the children here use none of them.
@@ -48,7 +48,7 @@ def test_an_absent_ledger_is_empty_and_stays_absent(ledger):
     assert ledger.entries() == []
     assert ledger.verify() == []
     assert ledger.spent("ward") == (0.0, 0.0)
-    assert ledger.budget("ward") == (module.DEFAULT_EPSILON, module.DEFAULT_DELTA)
+    assert ledger.budget("ward") == (DEFAULT_EPSILON, DEFAULT_DELTA)
     assert not ledger.path.parent.exists()
 
 

@@ -13,6 +13,7 @@ from scipy import stats
 
 from pegai.errors import PrivacyError
 from pegai.privacy import (
+    BoundedRangeMechanism,
     ExponentialEvent,
     ExponentialMechanism,
     GaussianEvent,
@@ -120,7 +121,12 @@ def test_values_beyond_the_grid_are_clamped_not_wrapped():
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(
     "mechanism",
-    [GaussianMechanism(1.0, 1.0), LaplaceMechanism(1.0, 1.0), ExponentialMechanism(1.0, 1.0)],
+    [
+        GaussianMechanism(1.0, 1.0),
+        LaplaceMechanism(1.0, 1.0),
+        ExponentialMechanism(1.0, 1.0),
+        BoundedRangeMechanism(1.0, 1.0),
+    ],
 )
 def test_values_that_are_not_finite_fail_closed_and_tell_nothing(mechanism, bad):
     with pytest.raises(PrivacyError) as caught:
@@ -178,6 +184,43 @@ def test_a_choice_keeps_its_epsilon_on_neighbouring_scores():
     assert low / high < math.exp(epsilon)
     # P(1 | [1, 0]) = e^-1/2 / 2 = .303 exactly, P(1 | [0, 1]) = .697.
     assert stats.binomtest(first, runs, math.exp(-0.5) / 2).pvalue > FALSE_ALARM
+
+
+SCORES = np.array([0, -1, -3, -3, -10, -2])
+
+
+def chosen(mechanism, scores, runs):
+    picks = [int(mechanism.release(scores)[0]) for _ in range(runs)]
+    return np.bincount(picks, minlength=scores.size)
+
+
+@pytest.mark.parametrize("scale", [1, 1.0, 0.37])
+def test_bounded_range_choices_follow_their_law_and_no_other(scale):
+    """Whole scores and others, which are put on a grid of 1 / 1024 of the sensitivity."""
+    runs, epsilon = 6000, 1.0
+    # In whole numbers the grid adds nothing; else it widens the sensitivity by 1 / 1024.
+    due = np.exp(epsilon * SCORES / 2)
+    seen = chosen(BoundedRangeMechanism(float(scale), epsilon), SCORES * scale, runs)
+    assert stats.chisquare(seen, runs * due / due.sum()).pvalue > FALSE_ALARM
+    for wrong in (2 / 3, 3 / 2):
+        other = due**wrong
+        assert stats.chisquare(seen, runs * other / other.sum()).pvalue < FALSE_ALARM
+
+
+def test_bounded_range_choices_are_not_permute_and_flip():
+    """Permute-and-flip is not of bounded range, so a filter must not be given it."""
+    runs = 6000
+    due = np.exp(SCORES / 2)
+    seen = chosen(ExponentialMechanism(1.0, 1.0), SCORES, runs)
+    assert stats.chisquare(seen, runs * due / due.sum()).pvalue < FALSE_ALARM
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf, None, True, 41.0])
+def test_bounded_range_choices_refuse_what_is_out_of_range(bad):
+    with pytest.raises(PrivacyError):
+        BoundedRangeMechanism(1.0, bad)
+    with pytest.raises(PrivacyError):
+        BoundedRangeMechanism(bad if bad != 41.0 else 0, 1.0)
 
 
 def mu_lower_bound(without, with_one, level):

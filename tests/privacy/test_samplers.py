@@ -356,6 +356,26 @@ def test_permute_and_flip_follows_its_exact_law():
         assert stats.chisquare(counts, other * runs).pvalue < 1e-7
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 2**61), min_size=1, max_size=5), st.floats(1e-12, 10))
+def test_weights_of_a_choice_are_right_to_2_to_the_minus_240(gaps, rate):
+    found = samplers._exp_weights([0, *gaps, 3, 255, 256, 65537], rate)
+    with mpmath.workprec(700):
+        for gap, weight in zip([0, *gaps, 3, 255, 256, 65537], found, strict=True):
+            exact = mpmath.exp(-mpmath.mpf(rate) * gap)
+            assert abs(exact - mpmath.ldexp(weight, -256)) <= mpmath.ldexp(1, -240)
+
+
+def test_a_choice_is_drawn_by_its_exact_weights_and_among_a_bounded_number():
+    assert RANDOM.exponential_choice(np.array([2**61, 0, 2**61]), 1.0) == 1
+    assert RANDOM.exponential_choice(np.zeros(1, np.int64), 1.0) == 0
+    for count in (0, samplers.MAX_CANDIDATES + 1):
+        with pytest.raises(PrivacyError, match="candidates"):
+            RANDOM.exponential_choice(np.zeros(count, np.int64), 1.0)
+        with pytest.raises(PrivacyError, match="draw"):
+            RANDOM.uniform(count, 1)
+
+
 def test_permute_and_flip_at_its_ends():
     assert RANDOM.permute_and_flip(np.array([5]) * 0, 1.0) == 0
     assert RANDOM.permute_and_flip(np.array([2**61, 0, 2**61]), 1.0) == 1

@@ -11,7 +11,10 @@ from pegai.workflow.demo import DELTA, EPSILONS, ROWS, DemoSize, demo_config, ru
 from pegai.workflow.workplace import FILES
 
 SMALL = DemoSize(
-    replicates=1, aim={"steps": 20, "components": 4}, ctgan={"max_steps": 20, "privacy": {"steps": 5, "hidden": 8}}, jobs=1
+    replicates=1,
+    aim={"steps": 20, "components": 4},
+    ctgan={"max_steps": 20, "privacy": {"steps": 5, "hidden": 8}},
+    jobs=1,
 )
 
 

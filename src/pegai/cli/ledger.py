@@ -12,6 +12,7 @@ from pegai.cli.show import JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from pegai.privacy.ledger import Ledger
+    from pegai.privacy.ledger_account import Composition
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,25 +65,28 @@ def show_(
                 f"{row['epsilon left']:.4g}",
                 f"{row['delta spent']:.4g} of {row['delta budget']:.4g}",
                 f"{row['delta left']:.4g}",
+                str(row["adds up by"]),
             )
             for row in totals
         ]
-        heads = ("data set", "epsilon spent", "left", "delta spent", "left")
+        heads = ("data set", "epsilon spent", "left", "delta spent", "left", "adds up by")
         show.grid(heads, lines, title="data sets")
 
     content = {"ledger": str(book.path), "lines": rows, "datasets": totals}
     show.result(content, as_json=as_json, text=text)
 
 
-def _total(book: Ledger, name: str) -> dict[str, float]:
-    spent, budget = book.spent(name), book.budget(name)
+def _total(book: Ledger, name: str) -> dict[str, float | str]:
+    account = book.account(name)
+    epsilon, delta = account.spent()
     return {
-        "epsilon spent": spent[0],
-        "epsilon budget": budget[0],
-        "epsilon left": max(budget[0] - spent[0], 0.0),
-        "delta spent": spent[1],
-        "delta budget": budget[1],
-        "delta left": max(budget[1] - spent[1], 0.0),
+        "epsilon spent": epsilon,
+        "epsilon budget": account.epsilon,
+        "epsilon left": max(account.epsilon - epsilon, 0.0),
+        "delta spent": delta,
+        "delta budget": account.delta,
+        "delta left": max(account.delta - delta, 0.0),
+        "adds up by": account.composition,
     }
 
 
@@ -114,6 +118,13 @@ def budget(
     epsilon: Annotated[float, typer.Option(help="What may be spent in all.")],
     delta: Annotated[float, typer.Option(help="What may be spent in all.")],
     ledger: Annotated[Path | None, typer.Option(help="The ledger.")] = None,
+    composition: Annotated[
+        str | None,
+        typer.Option(
+            help="How charges add up: sums, or gaussian, by which many cost less. Chosen before "
+            "the first charge; default: as it is, at first sums."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -122,12 +133,36 @@ def budget(
     from pegai.privacy.ledger import Ledger
 
     path = ledger or default_ledger()
-    Ledger(path).set_budget(dataset, epsilon, delta)
-    content = {"ledger": str(path), "dataset": dataset, "epsilon": epsilon, "delta": delta}
+    book = Ledger(path)
+    book.set_budget(dataset, epsilon, delta, composition=_composition(composition))
+    rule = book.account(dataset).composition
+    content = {
+        "ledger": str(path),
+        "dataset": dataset,
+        "epsilon": epsilon,
+        "delta": delta,
+        "composition": rule,
+    }
     show.result(
         content,
         as_json=as_json,
         text=lambda: show.say(
-            f"{dataset}: epsilon {epsilon:g} and delta {delta:g} in all, in {path}", quiet=quiet
+            f"{dataset}: epsilon {epsilon:g} and delta {delta:g} in all, adding up by {rule}, "
+            f"in {path}",
+            quiet=quiet,
         ),
+    )
+
+
+def _composition(given: str | None) -> Composition | None:
+    from pegai.errors import UsageError
+    from pegai.privacy.ledger_account import COMPOSITIONS
+
+    for known in COMPOSITIONS:
+        if given == known:
+            return known
+    if given is None:
+        return None
+    raise UsageError(
+        f"charges can't add up by {given!r}", hint=f"there are: {', '.join(COMPOSITIONS)}"
     )

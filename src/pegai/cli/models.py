@@ -17,7 +17,9 @@ def fit(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     method: Annotated[
         str,
-        typer.Option("--method", "-m", help="aim, mst, ctgan or independent; pegai methods says more."),
+        typer.Option(
+            "--method", "-m", help="aim, mst, ctgan or independent; pegai methods says more."
+        ),
     ] = "ctgan",
     epsilon: Annotated[
         float | None, typer.Option(help="With it the fit is private; needs --delta.")
@@ -79,6 +81,8 @@ def fit(
         show.say(f"wrote {out} in {seconds:.1f} s", quiet=quiet)
         if model.guarantee is None:
             show.say("no formal guarantee: this model must stay inside", quiet=quiet)
+            if model.heuristic:
+                show.say(model.heuristic, quiet=quiet)
         else:
             for line in model.guarantee.in_words():
                 show.say(f"  {line}", quiet=quiet)
@@ -89,6 +93,7 @@ def fit(
         "method": model.method,
         "seconds": round(seconds, 2),
         "guarantee": guarantee,
+        "heuristic": model.heuristic or None,
     }
     show.result(content, as_json=as_json, text=text)
 

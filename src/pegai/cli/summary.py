@@ -20,6 +20,7 @@ def candidate_rows(content: Content) -> list[dict[str, Any]]:
         {
             "name": candidate.name,
             "epsilon": None if math.isinf(candidate.epsilon) else candidate.epsilon,
+            "heuristic": candidate.heuristic or None,
             "released": candidate.released,
             "verdict": verdict.decision,
             **{
@@ -53,6 +54,9 @@ def print_candidates(content: Content) -> None:
     if real is not None:
         rows.append(["real patients", "", f"{real:.3f}", "", ""])
     show.grid(("generator", "epsilon", "useful (TSTR)", "told apart", "attack"), rows)
+    for row in found:
+        if row["heuristic"]:
+            show.say(f"{row['name']}: {row['heuristic']}")
     star = "" if len(found) == 1 else " * is what was written out."
     show.say(
         "All figures are AUCs, with the 95 % interval. useful: a model trained on synthetic, "

@@ -6,25 +6,35 @@ from pegai.privacy.events import (
     Event,
     ExponentialEvent,
     GaussianEvent,
+    GaussianFilterEvent,
     LaplaceEvent,
+    RandomizedResponseEvent,
     SubsampledGaussianEvent,
     event_from_dict,
 )
 from pegai.privacy.guarantee import AUDIT_ONLY, MAX_EPSILON, Guarantee, Plan, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.privacy.ledger_chain import Entry, Problem
-from pegai.privacy.mechanisms import ExponentialMechanism, GaussianMechanism, LaplaceMechanism
+from pegai.privacy.mechanisms import (
+    BoundedRangeMechanism,
+    ExponentialMechanism,
+    GaussianMechanism,
+    LaplaceMechanism,
+)
+from pegai.privacy.randomized_response import RandomizedResponseMechanism
 from pegai.privacy.samplers import SecureRandom
 from pegai.privacy.session import Recorder, Session
 
 __all__ = [
     "AUDIT_ONLY",
     "MAX_EPSILON",
+    "BoundedRangeMechanism",
     "Entry",
     "Event",
     "ExponentialEvent",
     "ExponentialMechanism",
     "GaussianEvent",
+    "GaussianFilterEvent",
     "GaussianMechanism",
     "Guarantee",
     "LaplaceEvent",
@@ -33,6 +43,8 @@ __all__ = [
     "Plan",
     "Privacy",
     "Problem",
+    "RandomizedResponseEvent",
+    "RandomizedResponseMechanism",
     "Recorder",
     "SecureRandom",
     "Session",

@@ -38,6 +38,7 @@ from pegai.privacy.events import (
     GaussianEvent,
     GaussianFilterEvent,
     LaplaceEvent,
+    RandomizedResponseEvent,
     SubsampledGaussianEvent,
     is_positive,
 )
@@ -113,6 +114,60 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     while gaussian_delta(mu, root) > delta:
         root += 1e-12 * max(root, 1e-3)
     return root
+
+
+def gaussian_mu(epsilon: float, delta: float) -> float:
+    """The largest mu whose Gaussian differential privacy has this delta at this epsilon.
+
+    The inverse of `gaussian_delta`; never above the truth. The samplers' slack is not in it:
+    `calibrate.gaussian_noise_multiplier` takes it off.
+
+    Args:
+        epsilon: Finite, >= 0.
+        delta: In (0, 1).
+
+    Raises:
+        PrivacyError: A figure is out of range.
+    """
+    if not (epsilon == 0 or is_positive(epsilon)):
+        raise PrivacyError(f"epsilon must be finite and >= 0, not {epsilon!r}")
+    check_delta(delta)
+    low, high = 1.0, 1.0
+    while gaussian_delta(low, epsilon) > delta:
+        low /= 2
+    while gaussian_delta(high, epsilon) < delta:
+        high *= 2
+    root = find_root(lambda mu: gaussian_delta(mu, epsilon) - delta, low, high, tolerance=1e-300)
+    while gaussian_delta(root, epsilon) > delta:
+        root *= 1 - 1e-14
+    return root
+
+
+def exact_mu_squared(events: Sequence[Event]) -> float | None:
+    """The squared mu of events that are all Gaussian; None where one is not."""
+    whole = _Composition.of(events)
+    return None if whole.laplace or whole.pure or whole.subsampled else whole.mu_squared
+
+
+def delta_curve(events: Sequence[Event], epsilons: Sequence[float]) -> list[float]:
+    """Upper bounds of delta at many epsilons, without the samplers' slack, by one PLD.
+
+    Args:
+        events: Any mix of events.
+        epsilons: >= 0, rising.
+
+    Returns:
+        As many deltas; 1 where no useful bound can be given.
+    """
+    whole = _Composition.of(events)
+    if whole.is_empty:
+        return [0.0] * len(epsilons)
+    if whole.rough_mu > _HOPELESS_MU:
+        return [1.0] * len(epsilons)
+    found = _loss_distribution(whole, FINE).get_delta_for_epsilon(
+        [epsilon * (1 - 1e-9) for epsilon in epsilons]
+    )
+    return [min(1.0, float(delta) + PLD_NUMERICAL_SLACK) for delta in found]
 
 
 def find_root(
@@ -203,7 +258,7 @@ class _Composition:
                 mu_squared.append(event.count / event.noise_multiplier**2)
             elif isinstance(event, LaplaceEvent):
                 laplace[event.noise_multiplier] += event.count
-            elif isinstance(event, ExponentialEvent):
+            elif isinstance(event, (ExponentialEvent, RandomizedResponseEvent)):
                 pure[event.epsilon] += event.count
             elif isinstance(event, SubsampledGaussianEvent):
                 if event.sampling_probability == 1:

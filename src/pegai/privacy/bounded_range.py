@@ -14,9 +14,16 @@ its trade-off function is two straight lines that meet at a type I error of q an
 lies below these lines if and only if it does at their meeting point: mu >= z(1 - q) - z(1 - p),
 with z the quantile of the normal law. The largest of these over t is the mu that covers every pair.
 
-The largest is at t = epsilon / 2, where it is 2 z(1 / (1 + e^(-epsilon / 2))): exchanging P and Q
-maps t to epsilon - t, and in between the value only falls (checked on a fine grid for every epsilon
-up to 20 by the tests, and covered besides by `_MARGIN`).
+The largest is at t = epsilon / 2, where it is 2 z(1 / (1 + e^(-epsilon / 2))). Proof: write
+x = e^-t, y = e^(t - epsilon), a = q and b = 1 - p, so that a = x (1 - b) and b = y (1 - a). The
+derivative in t of z(1 - a) + z(1 - b) is, up to a positive factor, x / I(a) - y / I(b) with
+I(u) = phi(z(u)). Where t > epsilon / 2, x < y and a < b <= 1 - a, and the derivative is negative
+if h(a) > h(b) for h(u) = I(u) / (u (1 - u)). As h is symmetric about 1/2, it is enough that h falls
+up to there; in w = z(1 - u) >= 0 and s = Phi(w) - 1/2 that says K(w) = 2 s phi(w) -
+w (1/4 - s^2) >= 0. K is 0 at 0 and at infinity; K' = 2 phi^2 - 1/4 + s^2 is positive at 0, tends to
+0, and falls, then rises, since K'' = 2 phi (s - 2 w phi) changes its sign once: so K rises, then
+falls to 0, and is never negative. Where t < epsilon / 2, exchange P and Q. The tests check it on a
+grid too.
 """
 
 from __future__ import annotations
@@ -47,9 +54,15 @@ def bounded_range_mu(epsilon: float) -> float:
         raise PrivacyError(
             f"the range of a choice must be > 0 and at most {MAX_RANGE:g}, not {epsilon!r}"
         )
-    quantile = import_module("scipy.special").ndtri
-    # The smaller tail keeps its digits where epsilon is large.
-    return -2.0 * float(quantile(1.0 / (1.0 + math.exp(epsilon / 2)))) * (1 + _MARGIN)
+    special = import_module("scipy.special")
+    half = epsilon / 2
+    if half < 1:
+        # 1 / (1 + e^-half) = (1 + tanh(half / 2)) / 2, without taking a difference from 1/2.
+        mu = 2.0 * math.sqrt(2.0) * float(special.erfinv(math.tanh(half / 2)))
+    else:
+        # The smaller tail keeps its digits where epsilon is large.
+        mu = -2.0 * float(special.ndtri(1.0 / (1.0 + math.exp(half))))
+    return mu * (1 + _MARGIN)
 
 
 def bounded_range_epsilon(mu: float) -> float:
@@ -62,9 +75,7 @@ def bounded_range_epsilon(mu: float) -> float:
         raise PrivacyError(f"the mu of a choice must be finite and > 0, not {mu!r}")
     if mu >= bounded_range_mu(MAX_RANGE):
         return MAX_RANGE
-    survival = import_module("scipy.special").ndtr
-    tail = float(survival(-mu / 2 / (1 + _MARGIN)))
-    epsilon = 2.0 * (math.log1p(-tail) - math.log(tail))
+    epsilon = 2.0 * _log_odds(mu / 2 / (1 + _MARGIN))
     while bounded_range_mu(epsilon) > mu:
         epsilon *= 1 - 1e-12
     return epsilon
@@ -77,3 +88,12 @@ def pair_mu(epsilon: float, t: float) -> float:
     # 1 - p = e^(t - epsilon) (1 - q), without taking a difference from 1.
     miss = math.exp(t - epsilon) * (1 - q)
     return float(-quantile(q) - quantile(miss))
+
+
+def _log_odds(w: float) -> float:
+    """The logarithm of Phi(w) / (1 - Phi(w)) for w >= 0, with all its digits near 0."""
+    special = import_module("scipy.special")
+    if w < 1:
+        return 2.0 * math.atanh(float(special.erf(w / math.sqrt(2.0))))
+    tail = float(special.ndtr(-w))
+    return math.log1p(-tail) - math.log(tail)

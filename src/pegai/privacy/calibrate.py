@@ -18,36 +18,62 @@ from pegai.privacy.accountant import (
     samplers_slack,
 )
 from pegai.privacy.events import Event, GaussianEvent, is_positive
+from pegai.privacy.gaussian_calibrations import CALIBRATIONS, CLOSED_FORMS, Calibration
 
 _SMALLEST, _LARGEST = 1e-3, 1e6
 _CAP = 1e3
 
 
 @lru_cache(maxsize=256)
-def gaussian_noise_multiplier(epsilon: float, delta: float) -> float:
-    """The smallest noise multiplier of one Gaussian release; exact.
+def gaussian_noise_multiplier(
+    epsilon: float, delta: float, calibration: Calibration = "analytic"
+) -> float:
+    """The noise multiplier of one Gaussian release; by default the smallest there is.
 
     The analytic Gaussian mechanism, Balle and Wang 2018, "Improving the Gaussian mechanism for
-    differential privacy", theorem 8: it needs less noise than the classic formula at every
-    epsilon, and holds above epsilon 1, where the classic one does not.
+    differential privacy", theorem 8: it needs less noise than the closed formulas of
+    `gaussian_calibrations` at every epsilon, and holds above epsilon 1, where the classic one does
+    not. Every method of pegai takes it.
 
     Args:
         epsilon: Finite, > 0.
         delta: In (0, 1).
+        calibration: `analytic`, `classic`, `zhao1` or `zhao2`.
 
     Returns:
         Standard deviation / L2 sensitivity, rounded up for the samplers' slack and for the
         rounding of doubles, so that `compute_epsilon` of it is at most epsilon.
 
     Raises:
-        PrivacyError: Epsilon or delta is out of range.
+        PrivacyError: Epsilon or delta is out of range, also of the calibration's, or there is no
+            such calibration.
     """
     _check_epsilon(epsilon)
     check_delta(delta)
+    if calibration not in CALIBRATIONS:
+        raise PrivacyError(
+            f"no Gaussian calibration {calibration!r}", hint=f"there are: {', '.join(CALIBRATIONS)}"
+        )
     # What `compute_epsilon` sets aside for the samplers, so that the two agree on the answer.
     exact = delta - samplers_slack(epsilon + 1.0)
     if exact <= 0:
         raise _unreachable(epsilon, delta)
+    closed = CLOSED_FORMS.get(calibration)
+    multiplier = _analytic(epsilon, exact) if closed is None else closed(epsilon, exact)
+    # The accountant has the last word, on closed formulas too; only rounding is put right.
+    for _ in range(1000):
+        if compute_epsilon([GaussianEvent("calibrated", multiplier)], delta) <= epsilon:
+            return multiplier
+        multiplier *= 1 + 1e-12
+    raise PrivacyError(
+        f"the calibration {calibration} gives too little noise at epsilon {epsilon!r} and delta "
+        f"{delta!r}, by the accountant",
+        hint="take analytic",
+    )
+
+
+def _analytic(epsilon: float, exact: float) -> float:
+    """The noise multiplier at which the Gaussian's delta is `exact`, to the rounding of doubles."""
     low, high = 1.0, 1.0
     while gaussian_delta(1 / low, epsilon) < exact:
         low /= 2
@@ -59,10 +85,7 @@ def gaussian_noise_multiplier(epsilon: float, delta: float) -> float:
         math.log(high) + 1e-9,
         tolerance=1e-15,
     )
-    multiplier = math.exp(log_root)
-    while compute_epsilon([GaussianEvent("calibrated", multiplier)], delta) > epsilon:
-        multiplier *= 1 + 1e-12
-    return multiplier
+    return math.exp(log_root)
 
 
 def calibrate(

@@ -1,43 +1,61 @@
-"""DP-SGD for networks of linear layers: per-patient clipping in closed form, then noise.
+"""DP-SGD: each patient's gradient clipped, summed over a Poisson sample, and noised.
 
-The gradient of example i with respect to the weights of a linear layer is the outer product of the
-gradient at the layer's output, g_i, and the layer's input, a_i, so its squared norm is
-||g_i||^2 ||a_i||^2 and, with the bias, ||g_i||^2 (||a_i||^2 + 1) (Goodfellow 2015,
-arXiv:1510.01799). One forward pass, one backward pass and one more product a layer give the clipped
-sum of Abadi et al. 2016 (arXiv:1607.00133, algorithm 1), with no per-example gradient in memory.
+The algorithm is that of Abadi et al. 2016 (arXiv:1607.00133, algorithm 1), by patient: a patient's
+rows are averaged to one gradient, which is then clipped once. `dpsgd_gradients` has the closed
+forms that make this cost little more than a step without privacy, `dpsgd_clipping` the norms and
+how noise is shared out to layers, `dpsgd_slots` why rounding can't give anyone away.
 
-What is guaranteed: adding or removing one patient changes the clipped sum by at most
-`clipping_norm` in L2, because each patient gives at most one row to a step. Noise and sampling
-come from `Session`, at the multiplier and probability that were charged.
+**What is guaranteed.** Adding or removing one patient changes the clipped sum of a group of layers
+by at most C_l (1 + `FLOAT_SLACK`) in L2, and the groups together by as much times their C_l. Noise
+and sampling come from `Session`, at the multiplier and probability that were charged, whatever is
+in the batch: also for an empty one. A patient whose gradient is not finite adds nothing.
+
+**`FLOAT_SLACK`, added up.** Let u = 2^-24. A patient more changes two blocks (`dpsgd_slots`). Of
+the products of each, `SUM_ROWS` = 64 rows at a time are added up in float32, which errs by at most
+gamma_64 = 64 u / (1 - 64 u) times the sum of their magnitudes (Higham 2002, section 3.1), hence by
+64 gamma_64 C for one such sum, and there are two before and two after: 4 x 64 gamma_64 = 9.77e-4.
+Clipping factors are rounded to float32: 2^-22. Sums over blocks are float64: 4e-6 for a million
+patients in one batch. Together less than 1e-3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pegai.errors import PrivacyError
+from pegai.privacy.dpsgd_clipping import AdaptiveNorm, Allocation, Clipping, LayerNoise
+from pegai.privacy.dpsgd_layers import flat_layers
+from pegai.privacy.dpsgd_network import ClosedForm, Loss, Network, PerExample
+from pegai.privacy.dpsgd_slots import Batch, Layout
+from pegai.privacy.dpsgd_sum import ClippedSum, in_shapes, sum_clipped
+from pegai.privacy.events import GaussianEvent, SubsampledGaussianEvent
 from pegai.privacy.session import Session
 
-ELEMENTWISE = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.SiLU,
-    nn.GELU,
-    nn.Softplus,
-    nn.Identity,
-)
-"""Layers without parameters that treat each example, and each unit, by itself."""
+__all__ = [
+    "FLOAT_SLACK",
+    "AdaptiveNorm",
+    "Allocation",
+    "Batch",
+    "ClippedSum",
+    "Clipping",
+    "LayerNoise",
+    "PrivateGradient",
+    "all_rows",
+    "check_supported",
+    "clipped_gradient_sum",
+    "network_of",
+    "one_row_per_patient",
+    "private_gradient",
+]
 
 FLOAT_SLACK = 1e-3
-"""Part of the clipping norm set aside for rounding: a patient more may change how the other
-patients' float64 products are rounded, each by far less than 1e-10 of its clipped gradient."""
+"""Part of the clipping norm set aside for rounding; see the module."""
 
 
 def check_supported(model: nn.Sequential) -> None:
@@ -45,148 +63,199 @@ def check_supported(model: nn.Sequential) -> None:
 
     Raises:
         PrivacyError: A layer mixes examples (batch normalisation), draws at random, has
-            parameters other than a linear layer's, or stands in the network twice.
+            parameters without a closed form, or stands in the network twice.
     """
-    seen: set[int] = set()
-    for layer in model:
-        if isinstance(layer, nn.Linear):
-            if id(layer) in seen:
-                raise PrivacyError(
-                    "a linear layer stands in the private network twice, so that its gradient is "
-                    "not one outer product",
-                    hint="use a layer of its own in each place",
-                )
-            seen.add(id(layer))
-        elif not isinstance(layer, ELEMENTWISE):
-            raise PrivacyError(
-                f"{type(layer).__name__} can't be in a privately trained network: only linear "
-                "layers and elementwise activations have a closed-form clipping here",
-                hint="batch normalisation mixes patients; use none, or a fixed scale",
-            )
+    flat_layers(model)
 
 
-@dataclass(frozen=True)
-class ClippedSum:
-    """The sum over a batch of per-example gradients, each clipped.
+def network_of(model: nn.Module, loss: Loss, *, per_example: bool = False) -> Network:
+    """The network with what its gradients need.
 
-    Attributes:
-        gradients: Float64, one a parameter in the order of `model.parameters()`.
-        norms: Gradient norms before clipping, shape (batch,). Private: never log them.
+    Args:
+        model: A sequence of supported layers, or any module with `per_example`.
+        loss: Outputs (rows, ...), and targets where there are any, to one loss a row (rows,), each
+            from its own row only.
+        per_example: Write out every patient's gradient, for modules without a closed form.
+
+    Raises:
+        PrivacyError: The model has a layer that can't be trained so.
     """
-
-    gradients: list[Tensor]
-    norms: Tensor
+    if per_example:
+        return PerExample(model, loss)
+    if not isinstance(model, nn.Sequential):
+        raise PrivacyError(
+            f"clipping has a closed form for nn.Sequential, not for {type(model).__name__}",
+            hint="per_example=True takes any module, slower",
+        )
+    return ClosedForm(model, loss)
 
 
 def clipped_gradient_sum(
     model: nn.Sequential,
     inputs: Tensor,
-    loss: Callable[[Tensor], Tensor],
+    loss: Loss,
     *,
     clipping_norm: float,
+    targets: Tensor | None = None,
+    patients: NDArray[np.integer] | None = None,
 ) -> ClippedSum:
-    """Sum of the clipped per-example gradients.
+    """Sum of the clipped per-patient gradients, with one norm over all layers.
 
     Args:
-        model: Linear layers and elementwise activations.
-        inputs: Shape (batch, features); an empty batch gives zeros.
-        loss: Outputs (batch, outputs) to one loss an example (batch,). Each loss may depend on
-            its own example only.
-        clipping_norm: L2 bound C of one example over all layers together (flat clipping).
+        model: Supported layers.
+        inputs: Shape (rows, ...); an empty batch gives zeros.
+        loss: Outputs, and targets where given, to one loss a row (rows,), each from its own row.
+        clipping_norm: L2 bound C of one patient over all layers together.
+        targets: Shape (rows, ...), or None.
+        patients: Which patient each row is of, shape (rows,): their rows are averaged, then
+            clipped once. None means a patient each.
 
-    Examples whose gradient is not finite add nothing: their norm can't be bounded, and dropping
-    one example changes the sum by less than C.
+    Patients whose gradient is not finite add nothing: their norm can't be bounded, and dropping
+    one changes the sum by less than C.
     """
-    check_supported(model)
-    activations: list[Tensor] = []
-    outputs: list[Tensor] = []
-    layers: list[nn.Linear] = []
-    # Float64: how float32 rounds one row depends on the batch around it, and thereby on others.
-    hidden = inputs.double()
-    for layer in model:
-        if isinstance(layer, nn.Linear):
-            activations.append(hidden.detach())
-            layers.append(layer)
-            hidden = _in_double(layer, hidden)
-            outputs.append(hidden)
-        else:
-            hidden = layer(hidden)
-    at_outputs = torch.autograd.grad(loss(hidden).sum(), outputs)
-    norms = _norms(activations, at_outputs, layers)
-    finite = torch.isfinite(norms)
-    scale = torch.where(
-        finite, clipping_norm / norms.clamp(min=clipping_norm), torch.zeros((), dtype=torch.float64)
+    clipping = Clipping(clipping_norm)
+    network = network_of(model, loss)
+    total = sum_clipped(
+        network,
+        Batch(inputs, targets, patients),
+        clipping=clipping,
+        norms=clipping.norms(network.sizes),
+        layout=Layout(),
     )
-    gradients: list[Tensor] = []
-    for layer, a, g in zip(layers, activations, at_outputs, strict=True):
-        kept = torch.where(finite[:, None], g, 0.0) * scale[:, None]
-        known = torch.where(finite[:, None], a, 0.0)
-        gradients.append(kept.T @ known)
-        if _has_bias(layer):
-            gradients.append(kept.sum(dim=0))
-    return ClippedSum(gradients, norms.detach())
+    return replace(total, norms=total.norms[:, 0])
 
 
-def _in_double(layer: nn.Linear, inputs: Tensor) -> Tensor:
-    # The graph starts at the outputs: gradients with respect to weights are built by hand.
-    weight = layer.weight.detach().double().requires_grad_()
-    bias = layer.bias.detach().double() if _has_bias(layer) else None
-    return nn.functional.linear(inputs, weight, bias)
+class PrivateGradient:
+    """The noisy mean gradients of one network, step after step, under one planned event.
 
+    Before each `step` call `session.poisson_sample(label, ...)`: it decides who is in the batch and
+    is what the accountant counted.
 
-def _has_bias(layer: nn.Linear) -> bool:
-    return "bias" in dict(layer.named_parameters(recurse=False))
+    Args:
+        model: A sequence of supported layers, or any module with `per_example`.
+        loss: Of one row each; see `network_of`.
+        session: Draws the noise under `label`.
+        label: The planned event.
+        divisor: Public expected patients a batch; never the size of the batch.
+        clipping: Norms and allocation.
+        per_example: Write out every patient's gradient.
 
+    Example:
+        engine = PrivateGradient(model, loss, session=session, label="critic", divisor=96.0)
+        chosen = session.poisson_sample("critic", patients)
+        gradients = engine.step(Batch(inputs[one_row_per_patient(chosen, units, rng)]))
+    """
 
-def _norms(
-    activations: list[Tensor], at_outputs: tuple[Tensor, ...], layers: list[nn.Linear]
-) -> Tensor:
-    """Per-example gradient norms over all layers; shape (batch,)."""
-    squares = torch.zeros(len(activations[0]), dtype=torch.float64)
-    for layer, a, g in zip(layers, activations, at_outputs, strict=True):
-        has_bias = float(_has_bias(layer))
-        squares = squares + g.square().sum(1) * (a.square().sum(1) + has_bias)
-    return squares.sqrt()
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        *,
+        session: Session,
+        label: str,
+        divisor: float,
+        clipping: Clipping | None = None,
+        per_example: bool = False,
+    ) -> None:
+        if not divisor > 0:
+            raise PrivacyError(f"the divisor must be > 0, not {divisor!r}")
+        self.clipping = clipping or Clipping()
+        self.divisor = float(divisor)
+        self._parts = (model, loss, per_example)
+        self._session = session
+        self._label = label
+        self._layout = Layout(_block_rows(divisor))
+        self.norms = self.clipping.norms(self._network().sizes)
+
+    def step(self, batch: Batch) -> list[Tensor]:
+        """The noisy mean gradient of one Poisson batch of patients.
+
+        Noise is added to every coordinate, also for an empty batch. With adaptive norms the next
+        step's `norms` follow from the counts that are released with it.
+
+        Returns:
+            One tensor a parameter, in the order of `model.parameters()`, of its type and device.
+
+        Raises:
+            PlanError: No sample was drawn for this step, or all planned ones are used.
+        """
+        network = self._network()
+        noise = self.clipping.noise(self.norms, network.sizes, self._planned_multiplier())
+        total = sum_clipped(
+            network, batch, clipping=self.clipping, norms=self.norms, layout=self._layout
+        )
+        flat, counts = self._release(network, total, noise)
+        if self.clipping.adaptive is not None:
+            self.norms = self.clipping.adaptive.following(self.norms, counts.tolist(), self.divisor)
+        first = network.layers[0][0]
+        mean = torch.as_tensor(flat / self.divisor).to(first)
+        return [view for layer in in_shapes(mean, network.layers) for view in layer]
+
+    def _release(
+        self, network: Network, total: ClippedSum, noise: LayerNoise
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sums and counts as one vector, all with the same noise, then back.
+
+        With norms that move the unit is the noise itself, so that the mechanism is the same in
+        every step: tables of noise take a while to make.
+        """
+        unit = noise.deviations[0] if noise.count_deviation is None else 1.0
+        scales = _scales(noise, network.sizes, unit)
+        values = total.flat.cpu().numpy()
+        if noise.count_deviation is not None:
+            values = np.concatenate([values, total.counts.cpu().numpy()])
+        noisy = self._session.gaussian(
+            self._label,
+            values if scales is None else values / scales,
+            l2_sensitivity=unit * noise.sensitivity * (1 + FLOAT_SLACK),
+        )
+        noisy = noisy if scales is None else noisy * scales
+        return noisy[: len(total.flat)], noisy[len(total.flat) :]
+
+    def _network(self) -> Network:
+        model, loss, per_example = self._parts
+        return network_of(model, loss, per_example=per_example)
+
+    def _planned_multiplier(self) -> float:
+        event = self._session.plan[self._label]
+        if not isinstance(event, SubsampledGaussianEvent | GaussianEvent):
+            raise PrivacyError(f"event {self._label!r} was planned as {event.kind}, not for DP-SGD")
+        return event.noise_multiplier
 
 
 def private_gradient(
     model: nn.Sequential,
     inputs: Tensor,
-    loss: Callable[[Tensor], Tensor],
+    loss: Loss,
     *,
     session: Session,
     label: str,
     clipping_norm: float,
     divisor: float,
 ) -> list[Tensor]:
-    """The noisy mean gradient of one Poisson batch of patients.
-
-    Call `session.poisson_sample(label, ...)` first: it decides who is in the batch and is what
-    the accountant counted. Noise is added to every coordinate, also for an empty batch.
+    """One step of `PrivateGradient` with one row a patient and one norm over all layers.
 
     Args:
-        model: As in `clipped_gradient_sum`.
-        inputs: One row a sampled patient, shape (batch, features).
-        loss: As in `clipped_gradient_sum`.
-        session: Draws the noise under `label`.
+        model: Supported layers.
+        inputs: One row a sampled patient, shape (batch, ...).
+        loss: Of one row each.
+        session: Draws the noise under `label`, once after each `session.poisson_sample`.
         label: The planned event.
         clipping_norm: L2 bound of one patient.
         divisor: Public expected batch size; never the size of the batch.
 
     Returns:
-        One float32 tensor a parameter, in the order of `model.parameters()`.
+        One tensor a parameter, in the order of `model.parameters()`.
     """
-    total = clipped_gradient_sum(model, inputs, loss, clipping_norm=clipping_norm)
-    flat = torch.cat([g.reshape(-1) for g in total.gradients]).numpy()
-    noisy = session.gaussian(label, flat, l2_sensitivity=clipping_norm * (1 + FLOAT_SLACK))
-    parts: list[Tensor] = []
-    start = 0
-    for gradient in total.gradients:
-        stop = start + gradient.numel()
-        part = torch.as_tensor(noisy[start:stop] / divisor)
-        parts.append(part.reshape(gradient.shape).float())
-        start = stop
-    return parts
+    engine = PrivateGradient(
+        model,
+        loss,
+        session=session,
+        label=label,
+        divisor=divisor,
+        clipping=Clipping(clipping_norm),
+    )
+    return engine.step(Batch(inputs))
 
 
 def one_row_per_patient(
@@ -207,3 +276,33 @@ def one_row_per_patient(
     starts = np.cumsum(counts) - counts
     patients = np.flatnonzero(chosen & (counts > 0))
     return order[starts[patients] + rng.integers(0, counts[patients])]
+
+
+def all_rows(chosen: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Every row of each chosen patient; give `units[rows]` to `Batch` as `patients`.
+
+    Args:
+        chosen: Which patients are in the batch, shape (patients,), boolean.
+        units: The patient of each row, codes 0..patients-1, shape (rows,).
+
+    Returns:
+        Row positions.
+    """
+    return np.flatnonzero(chosen[units])
+
+
+def _block_rows(divisor: float) -> int:
+    """Few rows where few are expected, so that few zeros fill up the last block."""
+    return 64 if divisor < 256 else 256 if divisor < 1024 else 512
+
+
+def _scales(noise: LayerNoise, sizes: Sequence[int], unit: float) -> NDArray[np.float64] | None:
+    """Noise of each coordinate and count, in a unit; None where it is one everywhere."""
+    if len(noise.deviations) == 1 and noise.count_deviation is None:
+        return None
+    widths = [sum(sizes)] if len(noise.deviations) == 1 else list(sizes)
+    deviations = list(noise.deviations)
+    if noise.count_deviation is not None:
+        widths.append(len(noise.deviations))
+        deviations.append(noise.count_deviation)
+    return np.repeat(np.array(deviations) / unit, widths)

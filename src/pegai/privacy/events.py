@@ -10,6 +10,9 @@ from typing import Any, ClassVar, cast
 
 from pegai.errors import PrivacyError
 
+MAX_CATEGORIES = 2**16
+"""The most answers of a randomized response."""
+
 
 class Event(ABC):
     """One planned use of a mechanism on the private data.
@@ -155,7 +158,50 @@ class ExponentialEvent(Event):
         dpa = import_module("dp_accounting")
         # k = 2 buckets: epsilon = ln((1 - p/2) / (p/2)), so p = 2 / (1 + e^epsilon).
         noise = 2.0 * math.exp(-self.epsilon) / (1.0 + math.exp(-self.epsilon))
-        return dpa.SelfComposedDpEvent(dpa.RandomizedResponseDpEvent(noise, 2), self.count)
+        # Not self-composed: its PLD accountant (0.6.0) then counts a randomized response once.
+        return dpa.ComposedDpEvent([dpa.RandomizedResponseDpEvent(noise, 2)] * self.count)
+
+
+@dataclass(frozen=True)
+class RandomizedResponseEvent(Event):
+    """A noisy answer of everyone on a public list; pure epsilon-DP.
+
+    Under this project's adjacency it needs a list of places that is public, one for each person
+    who may be a patient: the place of who is not in the data answers too, by chance alone. Then
+    adding or removing a patient changes the law of one answer from or to the uniform one, and
+    changing a patient's category changes it from one category to another: each by at most
+    e^epsilon. (Answers of those alone who are in the data would tell how many they are.)
+
+    Attributes:
+        epsilon: The guarantee of one answer.
+        categories: How many answers there are; public.
+        count: How often everyone answers.
+    """
+
+    kind: ClassVar[str] = "randomized_response"
+    label: str
+    epsilon: float
+    categories: int
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_positive("epsilon", self.epsilon)
+        if not _is_whole(self.categories) or not 2 <= self.categories <= MAX_CATEGORIES:
+            raise PrivacyError(
+                f"event {self.label!r}: categories must be a whole number from 2 to "
+                f"{MAX_CATEGORIES:,}, not {self.categories!r}"
+            )
+
+    def to_dp_event(self) -> Any:
+        """`count` randomized responses; `dp_accounting` takes them under replacement only."""
+        dpa = import_module("dp_accounting")
+        # The chance of an answer that is drawn evenly from all categories.
+        decay = math.exp(-self.epsilon)
+        noise = self.categories * decay / (1.0 + (self.categories - 1) * decay)
+        # Composed one by one for the same reason as choices.
+        step = dpa.RandomizedResponseDpEvent(noise, self.categories)
+        return dpa.ComposedDpEvent([step] * self.count)
 
 
 @dataclass(frozen=True)
@@ -198,6 +244,7 @@ _KINDS: dict[str, type[Event]] = {
     "gaussian_filter": GaussianFilterEvent,
     "laplace": LaplaceEvent,
     "exponential": ExponentialEvent,
+    "randomized_response": RandomizedResponseEvent,
     "subsampled_gaussian": SubsampledGaussianEvent,
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pegai.errors import PrivacyError
 from pegai.privacy.accountant import attack_bound, check_delta, compute_delta, compute_epsilon
-from pegai.privacy.events import Event, event_from_dict, is_positive
+from pegai.privacy.events import Event, GaussianFilterEvent, event_from_dict, is_positive
 
 MAX_EPSILON = 20.0
 """A larger epsilon protects nobody and is refused."""
@@ -275,8 +275,18 @@ def _percent(share: float) -> str:
 
 
 def _looks(events: Sequence[Event]) -> str:
-    total = sum(event.count for event in events)
-    return "1 noisy look" if total == 1 else f"{total:,} noisy looks"
+    series = sum(isinstance(event, GaussianFilterEvent) for event in events)
+    total = sum(event.count for event in events) - series
+    parts: list[str] = []
+    if total:
+        parts.append("1 noisy look" if total == 1 else f"{total:,} noisy looks")
+    if series:
+        parts.append(
+            "a series of noisy looks, each chosen after the last,"
+            if series == 1
+            else f"{series} series of noisy looks, each look chosen after the last,"
+        )
+    return " and ".join(parts)
 
 
 def _attack_tpr(plan: Plan) -> float:

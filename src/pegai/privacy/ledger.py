@@ -18,7 +18,6 @@ import datetime as dt
 import hashlib
 import hmac
 import json
-import math
 import os
 import secrets
 import sys
@@ -32,6 +31,7 @@ from pegai.privacy.accountant import check_delta
 from pegai.privacy.events import is_positive
 from pegai.privacy.file_lock import lock, unlock
 from pegai.privacy.guarantee import Plan
+from pegai.privacy.ledger_account import COMPOSITIONS, Account, Composition
 from pegai.privacy.ledger_chain import (
     Entry,
     Problem,
@@ -42,11 +42,7 @@ from pegai.privacy.ledger_chain import (
     line_hash,
 )
 
-DEFAULT_EPSILON, DEFAULT_DELTA = 10.0, 1e-2
-"""The budget of a data set for which none was set."""
-
 _VERSION = 1
-_ROUNDING = 1 + 1e-9  # 0.1 + 0.2 must not exceed a budget of 0.3
 
 
 class Ledger:
@@ -77,33 +73,76 @@ class Ledger:
         with self._locked(write=False):
             return self._read().problems
 
-    def set_budget(self, dataset: str, epsilon: float, delta: float) -> Entry:
+    def set_budget(
+        self,
+        dataset: str,
+        epsilon: float,
+        delta: float,
+        *,
+        composition: Composition | None = None,
+    ) -> Entry:
         """Set what may be spent on a data set in all; the last one set counts.
 
+        Args:
+            dataset: Its name.
+            epsilon: Of all charges together.
+            delta: Of all charges together.
+            composition: How charges add up: `sums`, or `gaussian`, by which many releases cost far
+                less (see `ledger_account`). It can't be changed once the data set is charged.
+                None leaves it as it is, which is `sums` at first.
+
         Raises:
-            PrivacyError: A figure is out of range.
+            PrivacyError: A figure is out of range, or the composition can't be changed any more.
             LedgerError: The ledger is damaged or was edited.
         """
         _check_dataset(dataset)
         if not is_positive(epsilon):
             raise PrivacyError(f"a budget's epsilon must be finite and > 0, not {epsilon!r}")
         check_delta(delta)
+        if composition is not None and composition not in COMPOSITIONS:
+            raise PrivacyError(
+                f"charges can't add up by {composition!r}",
+                hint=f"there are: {', '.join(COMPOSITIONS)}",
+            )
         with self._locked(write=True):
+            body: dict[str, Any] = {
+                "dataset": dataset,
+                "epsilon": float(epsilon),
+                "delta": float(delta),
+            }
+            if composition is not None:
+                account = self._account(dataset)
+                if account.charges and account.composition != composition:
+                    raise PrivacyError(
+                        f"data set {dataset!r} is charged by {account.composition} already",
+                        hint="how charges add up is chosen before the first one: a choice by what "
+                        "was released would void both rules",
+                    )
+                body["composition"] = composition
             self._start()
-            body = {"dataset": dataset, "epsilon": float(epsilon), "delta": float(delta)}
             return self._append("budget", body)
 
     def budget(self, dataset: str, fingerprint: str = "") -> tuple[float, float]:
         """What may be spent in all: the strictest among the names that share the data."""
-        return _budget(self.entries(), dataset, fingerprint)
+        account = self.account(dataset, fingerprint)
+        return account.epsilon, account.delta
 
     def spent(self, dataset: str, fingerprint: str = "") -> tuple[float, float]:
-        """Epsilon and delta spent on the data, by basic composition (sums).
+        """Epsilon and delta spent on the data, by the rule of its budget; sums, if none was chosen.
 
         Counts charges under the same name or the same fingerprint, and those linked to them in
         turn, so that neither a new name nor a new version of a table starts from nothing.
         """
-        return _spent(self.entries(), dataset, fingerprint)
+        return self.account(dataset, fingerprint).spent()
+
+    def account(self, dataset: str, fingerprint: str = "") -> Account:
+        """The charges that belong to a data set, its budget, and how they add up.
+
+        Raises:
+            LedgerError: The ledger is damaged or was edited, or the data set shares its data with
+                one whose charges add up by another rule.
+        """
+        return Account.of(self.entries(), dataset, fingerprint)
 
     def fingerprint(self, chunks: Iterable[bytes]) -> str:
         """HMAC-SHA256 of a table's bytes under the ledger's own random key, in hexadecimal.
@@ -144,9 +183,9 @@ class Ledger:
         """
         _check_dataset(dataset)
         with self._locked(write=True):
-            self._refuse_overspending(dataset, fingerprint, plan)
+            account = self._refuse_overspending(dataset, fingerprint, plan)
             self._start()
-            body = {
+            body: dict[str, Any] = {
                 "dataset": dataset,
                 "fingerprint": fingerprint,
                 "unit": unit,
@@ -156,23 +195,27 @@ class Ledger:
                 "events": [event.to_dict() for event in plan.events],
                 "public": list(plan.public),
             }
+            if account.composition == "gaussian":
+                cost = account.cost(plan)
+                body |= {
+                    "composition": account.composition,
+                    "mu_squared": cost.mu_squared,
+                    "remainder": cost.remainder,
+                }
             return self._append("charge", body)
 
-    def _refuse_overspending(self, dataset: str, fingerprint: str, plan: Plan) -> None:
-        entries = [entry_of(body) for body in self._bodies()]
-        allowed = _budget(entries, dataset, fingerprint)
-        spent = _spent(entries, dataset, fingerprint)
-        for name, limit, used, asked in (
-            ("epsilon", allowed[0], spent[0], plan.epsilon),
-            ("delta", allowed[1], spent[1], plan.delta),
-        ):
-            if used + asked > limit * _ROUNDING:
-                raise BudgetExceededError(
-                    f"data set {dataset!r}: {name} {asked:.4g} asked for, "
-                    f"{max(limit - used, 0.0):.4g} left of {limit:.4g}",
-                    hint="ask for less, or let whoever answers for the data raise the budget: "
-                    "it is recorded in the ledger",
-                )
+    def _account(self, dataset: str, fingerprint: str = "") -> Account:
+        return Account.of([entry_of(body) for body in self._bodies()], dataset, fingerprint)
+
+    def _refuse_overspending(self, dataset: str, fingerprint: str, plan: Plan) -> Account:
+        account = self._account(dataset, fingerprint)
+        if refusal := account.refusal([plan]):
+            raise BudgetExceededError(
+                f"data set {dataset!r}: {refusal}",
+                hint="ask for less, or let whoever answers for the data raise the budget: "
+                "it is recorded in the ledger",
+            )
+        return account
 
     def _start(self) -> None:
         if not self._bodies():
@@ -270,35 +313,6 @@ class Ledger:
                 yield
             finally:
                 unlock(file.fileno())
-
-
-def _linked(entries: list[Entry], dataset: str, fingerprint: str) -> tuple[set[str], set[str]]:
-    """Names and fingerprints that lead to the same data, directly or through others."""
-    names, prints = {dataset}, {fingerprint} - {""}
-    charges = [entry for entry in entries if entry.kind == "charge"]
-    size = 0
-    while size != len(names) + len(prints):
-        size = len(names) + len(prints)
-        for entry in charges:
-            if entry.dataset in names or entry.fingerprint in prints:
-                names.add(entry.dataset)
-                prints |= {entry.fingerprint} - {""}
-    return names, prints
-
-
-def _spent(entries: list[Entry], dataset: str, fingerprint: str) -> tuple[float, float]:
-    names, _ = _linked(entries, dataset, fingerprint)
-    charges = [e for e in entries if e.kind == "charge" and e.dataset in names]
-    return math.fsum(e.epsilon for e in charges), math.fsum(e.delta for e in charges)
-
-
-def _budget(entries: list[Entry], dataset: str, fingerprint: str) -> tuple[float, float]:
-    names, _ = _linked(entries, dataset, fingerprint)
-    allowed = dict.fromkeys(names, (DEFAULT_EPSILON, DEFAULT_DELTA))
-    for entry in entries:
-        if entry.kind == "budget" and entry.dataset in names:
-            allowed[entry.dataset] = (entry.epsilon, entry.delta)
-    return min(e for e, _ in allowed.values()), min(d for _, d in allowed.values())
 
 
 def _check_dataset(dataset: str) -> None:

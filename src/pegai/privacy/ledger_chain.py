@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -30,6 +31,9 @@ class Entry:
         label: What was done.
         events: What the charge was for.
         hash: SHA-256 of the line.
+        composition: How charges add up: sums or gaussian; empty in a budget that leaves it open.
+        mu_squared: What a charge costs where they add up by gaussian.
+        remainder: Likewise; see `gaussian_cost`.
     """
 
     index: int
@@ -43,6 +47,9 @@ class Entry:
     label: str = ""
     events: tuple[Event, ...] = ()
     hash: str = ""
+    composition: str = ""
+    mu_squared: float = 0.0
+    remainder: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -193,6 +200,11 @@ def entry_of(body: dict[str, Any]) -> Entry:
     if kind not in ("budget", "charge"):
         raise ValueError(kind)
     spent = kind == "charge"
+    # Absent from lines of the first version, all of which are summed.
+    composition = str(body.get("composition", "sums" if spent else ""))
+    if composition not in ("sums", "gaussian") and (spent or composition):
+        raise ValueError(composition)
+    by_mu = spent and composition == "gaussian"
     return Entry(
         index=int(body["index"]),
         time=str(body["time"]),
@@ -205,4 +217,14 @@ def entry_of(body: dict[str, Any]) -> Entry:
         label=str(body["label"]) if spent else "",
         events=tuple(event_from_dict(e) for e in body["events"]) if spent else (),
         hash=str(body["hash"]),
+        composition=composition,
+        mu_squared=_finite(body["mu_squared"]) if by_mu else 0.0,
+        remainder=_finite(body["remainder"]) if by_mu else 0.0,
     )
+
+
+def _finite(raw: Any) -> float:
+    value = float(raw)
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(value)
+    return value

@@ -142,10 +142,13 @@ class BoundedRangeMechanism:
         Raises:
             PrivacyError: There is no candidate, or a score is NaN or infinite.
         """
+        return self.release_many(values, 1)
+
+    def release_many(self, values: Array, count: int) -> Array:
+        """Independent choices among the same scores, shape (count,); each costs as much as one."""
         points, sensitivity = _score_points(values, self.sensitivity)
         rate = self.epsilon / (2.0 * sensitivity * _ROUND_UP)
-        chosen = SecureRandom().exponential_choice(points.max() - points, rate)
-        return np.array([chosen], np.int64)
+        return SecureRandom().exponential_choice(points.max() - points, rate, count)
 
 
 @dataclass(frozen=True)

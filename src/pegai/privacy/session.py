@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, Protocol
+from collections.abc import Iterable
+from typing import Any, NoReturn, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pegai.privacy.events import (
     GaussianEvent,
     GaussianFilterEvent,
     LaplaceEvent,
+    RandomizedResponseEvent,
     SubsampledGaussianEvent,
     is_positive,
 )
@@ -37,6 +38,7 @@ from pegai.privacy.mechanisms import (
     GaussianMechanism,
     LaplaceMechanism,
 )
+from pegai.privacy.randomized_response import RandomizedResponseMechanism
 from pegai.privacy.samplers import MAX_DRAWS, SecureRandom
 
 Array = NDArray[Any]
@@ -46,11 +48,27 @@ FILTER_ROUNDING = 2.0**-40
 noise is 2^-30 wider than it must be (see `mechanisms`), which is more."""
 
 
+class Mechanism(Protocol):
+    """What releases values with noise."""
+
+    def release(self, values: Array) -> Array:
+        """The values with noise, or a choice among them."""
+        ...
+
+
 class Recorder(Protocol):
     """Watches what mechanisms are given, for record-and-replay audits; voids the guarantee."""
 
     def record(self, label: str, kind: str, values: Array, sensitivity: float) -> Array | None:
         """Note a call; an array returned is released in place of fresh noise."""
+        ...
+
+
+class MechanismRecorder(Recorder, Protocol):
+    """A recorder that is also shown the mechanism of each release, just before it."""
+
+    def record_mechanism(self, label: str, mechanism: Mechanism) -> None:
+        """Note what will release the next values of `label`."""
         ...
 
 
@@ -168,7 +186,7 @@ class Session:
         else:
             raise _wrong_kind(event, "gaussian")
         mechanism = GaussianMechanism(l2_sensitivity, noise_multiplier)
-        return self._release(label, "gaussian", values, l2_sensitivity, mechanism.release)
+        return self._release(label, "gaussian", values, l2_sensitivity, mechanism)
 
     def laplace(self, label: str, values: Array, *, l1_sensitivity: float) -> Array:
         """The values with Laplace noise of the planned multiplier times the sensitivity.
@@ -182,7 +200,7 @@ class Session:
             raise _wrong_kind(event, "laplace")
         self._consume(label)
         mechanism = LaplaceMechanism(l1_sensitivity, event.noise_multiplier)
-        return self._release(label, "laplace", values, l1_sensitivity, mechanism.release)
+        return self._release(label, "laplace", values, l1_sensitivity, mechanism)
 
     def choose(
         self, label: str, scores: Array, *, sensitivity: float, epsilon: float | None = None
@@ -217,7 +235,33 @@ class Session:
         else:
             self._consume(label)
             mechanism = ExponentialMechanism(sensitivity, event.epsilon)
-        return int(self._release(label, "choose", scores, sensitivity, mechanism.release)[0])
+        return int(self._release(label, "choose", scores, sensitivity, mechanism)[0])
+
+    def randomized_response(self, label: str, codes: Array) -> Array:
+        """An answer of every place of a public list, true or by chance.
+
+        The list must be fixed whoever is in the data, with at most one place a patient: its length
+        is seen.
+
+        Args:
+            label: A planned randomized response.
+            codes: A category from 0 for each place, or `randomized_response.ABSENT` where its
+                person is not in the data; any shape.
+
+        Returns:
+            Answers, int64 of the same shape; `RandomizedResponseMechanism.estimate_counts` makes
+            counts of them.
+
+        Raises:
+            PlanError: No such planned event, or it is used up.
+            PrivacyError: A code is no category; the use is spent all the same.
+        """
+        event = self._planned(label)
+        if not isinstance(event, RandomizedResponseEvent):
+            raise _wrong_kind(event, "randomized_response")
+        self._consume(label)
+        mechanism = RandomizedResponseMechanism(event.epsilon, event.categories)
+        return self._release(label, "randomized_response", codes, 1.0, mechanism)
 
     def poisson_sample(self, label: str, population: int) -> NDArray[np.bool_]:
         """Who is in this step: each patient independently with the planned probability.
@@ -313,7 +357,7 @@ class Session:
         kind: str,
         values: Array,
         sensitivity: float,
-        noisy: Callable[[Array], Array],
+        mechanism: Mechanism,
     ) -> Array:
         """The one door through which private values leave; the use is already spent."""
         values = np.asarray(values)
@@ -323,10 +367,12 @@ class Session:
                 f"a session releases at most {MAX_DRAWS} numbers, which its delta accounts for"
             )
         if self._recorder is not None:
+            if hasattr(self._recorder, "record_mechanism"):
+                cast("MechanismRecorder", self._recorder).record_mechanism(label, mechanism)
             replayed = self._recorder.record(label, kind, values.copy(), sensitivity)
             if replayed is not None:
                 return np.array(replayed)
-        return noisy(values)
+        return mechanism.release(values)
 
     def __copy__(self) -> NoReturn:
         raise PrivacyError("a session can't be copied: it would admit every mechanism twice")

@@ -39,6 +39,7 @@ class Candidate:
         method: The generator's name in the catalog.
         evaluation: Its scores and the data of its plots.
         guarantee: The formal guarantee; None where the fit was not private.
+        heuristic: Noise by a chosen scale, in words that say it is no guarantee; empty without.
         released: Whether this one is meant to leave the house.
         settings: What the generator was told (public configuration).
         seconds: Wall time of fit and sampling.
@@ -52,6 +53,7 @@ class Candidate:
     released: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = math.nan
+    heuristic: str = ""
 
     @property
     def epsilon(self) -> float:
@@ -66,6 +68,7 @@ class Candidate:
             "method": self.method,
             "released": self.released,
             "guarantee": None if self.guarantee is None else plain(self.guarantee.to_dict()),
+            "heuristic": self.heuristic or None,
             "settings": plain(self.settings),
             "seconds": plain(self.seconds),
             "evaluation": self.evaluation.to_dict(),
@@ -210,7 +213,8 @@ def build_content(
     _check_candidates(chosen)
     lint_rows = None if lint is None else tuple(_row(row) for row in lint)
     verdicts = tuple(
-        decide(c.evaluation, c.guarantee, policy=policy, lint=lint_rows) for c in chosen
+        decide(c.evaluation, c.guarantee, policy=policy, lint=lint_rows, heuristic=c.heuristic)
+        for c in chosen
     )
     removed = None if deidentification is None else tuple(_row(r) for r in deidentification)
     return Content(

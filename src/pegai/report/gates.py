@@ -33,6 +33,10 @@ MORE_PATIENTS = (
 REFIT = (
     "Fit again with differential privacy or a smaller ε, or with a generator that memorises less."
 )
+CHOSEN_NOISE = (
+    "The noise that was added has a chosen scale, not one derived from what a patient can change: "
+    "it is a heuristic and promises nothing."
+)
 HOLDOUT = "Keep a random holdout of patients before training and run the attack on it."
 
 
@@ -62,7 +66,11 @@ class Gate:
 
 
 def guarantee_gates(
-    evaluation: Evaluation, guarantee: Guarantee | None, *, policy: ReleasePolicy
+    evaluation: Evaluation,
+    guarantee: Guarantee | None,
+    *,
+    policy: ReleasePolicy,
+    heuristic: str = "",
 ) -> tuple[Gate, ...]:
     """The formal guarantee: that there is one, that epsilon and delta mean something."""
     rule = f"Differential privacy with ε of at most {significant(policy.max_epsilon)}"
@@ -72,7 +80,11 @@ def guarantee_gates(
             "The generator was trained without differential privacy. Nothing bounds what the data "
             "may reveal about one patient; only the attacks of this report were tried."
         )
-        return (Gate(name, "privacy", title, rule, "none", "caution", reason, AGREEMENT),)
+        value = "none"
+        if heuristic:
+            value = f"none; {heuristic}"
+            reason += f" {CHOSEN_NOISE}"
+        return (Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT),)
     if guarantee.audit_only:
         reason = "The noise of this run was recorded or replayed for an audit: no guarantee at all."
         control = "Fit again without a recorder."

@@ -54,6 +54,7 @@ def decide(
     *,
     policy: ReleasePolicy = PUBLIC_1,
     lint: Sequence[Mapping[str, Any]] | None = None,
+    heuristic: str = "",
 ) -> Verdict:
     """Judges one candidate by a policy.
 
@@ -65,9 +66,10 @@ def decide(
         guarantee: Its formal guarantee, or None.
         policy: The limits.
         lint: Rows of the Safe Harbor lint; None where it was not run.
+        heuristic: Noise by a chosen scale, in words that say it is no guarantee; empty without.
     """
     checks = (
-        *g.guarantee_gates(evaluation, guarantee, policy=policy),
+        *g.guarantee_gates(evaluation, guarantee, policy=policy, heuristic=heuristic),
         g.membership_auc_gate(evaluation, policy),
         *g.hit_rate_gates(evaluation, policy),
         g.permutation_gate(evaluation, policy),

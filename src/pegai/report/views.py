@@ -59,6 +59,8 @@ def guarantee_tile(candidate: Candidate) -> Tile:
     """The guarantee as a key figure."""
     guarantee = candidate.guarantee
     if guarantee is None:
+        if candidate.heuristic:
+            return Tile("Guarantee", "none", "heuristic noise only:\nno formal guarantee")
         return Tile("Guarantee", "none", "no differential privacy")
     if guarantee.audit_only:
         return Tile("Guarantee", "none", "made for an audit only")
@@ -124,6 +126,8 @@ def _candidate_row(candidate: Candidate, verdict: Verdict) -> tuple[Text, ...]:
     about += ["for release"] if candidate.released else []
     epsilon = significant(candidate.epsilon) if formal else "none"
     delta = f"δ = {significant(guarantee.delta)}" if guarantee and formal else "no formal guarantee"
+    if candidate.heuristic and not formal:
+        delta = "heuristic noise,\nno formal guarantee"
     return (
         Text(candidate.title, "\n".join(about)),
         Text(epsilon, delta, "number"),

@@ -34,6 +34,8 @@ Given = Mapping[str, str | int | float | None]
 """Values that every sampled row must have, by column."""
 
 MAX_ROWS = 1_000_000_000
+AUDIT_SEED = 0
+"""Of what is not privacy in a fit that is recorded, which is never released."""
 
 
 def silent(stage: str, share: float) -> None:
@@ -74,6 +76,11 @@ class Fitted(ABC):
             raise UsageError(f"n must lie between 1 and {MAX_ROWS:,}, not {n}")
         checked = check_given(given or {}, self.schema)
         return self._sample(int(n), checked, as_generator(rng, "sample"))
+
+    @property
+    def heuristic(self) -> str:
+        """What was done in place of a guarantee, in words that say it is none; mostly empty."""
+        return ""
 
     @abstractmethod
     def _sample(self, n: int, given: Given, rng: np.random.Generator) -> Table: ...
@@ -125,15 +132,16 @@ class Synthesizer(ABC):
                 fitted with one carries no guarantee.
 
         Raises:
-            DataError: The table has no rows or no columns to learn.
+            DataError: The table has no columns to learn, or, without privacy, no rows.
             IdentifierError: A column is free text.
             PrivateDomainError: With privacy, bounds or categories came from the private data.
             SeedRefusedError: With privacy, a seed was given.
             BudgetExceededError: The ledger does not cover the budget asked for.
         """
-        check_table(table)
+        check_schema(table.schema)
         self.check(table.schema)
         if privacy is None:
+            check_rows(table)
             return self._fit(table, None, as_generator(rng, "model"), progress)
         if rng is not None:
             raise SeedRefusedError(
@@ -151,7 +159,9 @@ class Synthesizer(ABC):
             label=f"fit {self.name}",
             recorder=recorder,
         )
-        return self._fit(table, session, Streams.fresh().get("model"), progress)
+        # An audit compares two fits that differ by a patient: nothing else may differ.
+        streams = Streams.fresh() if recorder is None else Streams(AUDIT_SEED)
+        return self._fit(table, session, streams.get("model"), progress)
 
     def check(self, schema: Schema) -> None:  # noqa: B027
         """Refuse settings that do not go with a schema, before anything is charged.
@@ -204,9 +214,18 @@ def check_table(table: Table) -> None:
         DataError: No rows, or no columns besides identifiers.
         IdentifierError: Free text.
     """
+    check_rows(table)
+    check_schema(table.schema)
+
+
+def check_rows(table: Table) -> None:
+    """Refuse a table without rows; a private fit must not, since that tells there are none.
+
+    Raises:
+        DataError: As said.
+    """
     if len(table) == 0:
         raise DataError("the table has no rows", hint="check the file and the schema's columns")
-    check_schema(table.schema)
 
 
 def check_schema(schema: Schema) -> None:

@@ -49,6 +49,7 @@ from pegai.synth.grids import (
     look_deviation,
     noisy_look,
 )
+from pegai.synth.heuristic import HeuristicNoise
 
 if TYPE_CHECKING:
     from pegai.synth.ctgan_game import Game, Outcome
@@ -74,7 +75,10 @@ class CTGAN(Synthesizer):
 
     name = "ctgan"
     title = "Conditional tabular GAN"
-    promise = "(epsilon, delta)-DP by patient with --epsilon; no formal guarantee without"
+    promise = (
+        "(epsilon, delta)-DP by patient with --epsilon; no formal guarantee without, nor with "
+        "heuristic noise"
+    )
 
     def __init__(self, config: CTGANConfig | None = None) -> None:
         self.config = config or CTGANConfig()
@@ -94,6 +98,7 @@ class CTGAN(Synthesizer):
 
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
         """One Gaussian look at d one-way tables, then the steps of DP-SGD."""
+        self.config.heuristic.refuse_with_privacy()
         settings = self.config.privacy
         whole = gaussian_noise_multiplier(privacy.epsilon, privacy.delta)
         tables = GaussianEvent(COUNTS, whole / settings.counts_share**0.5)
@@ -149,7 +154,9 @@ class CTGAN(Synthesizer):
             rng=rng,
             progress=progress,
         )
-        return self._fitted(encoder, condition, game, outcome, None)
+        fitted = self._fitted(encoder, condition, game, outcome, None)
+        noisy = config.heuristic.on_weights(fitted.weights, rng)
+        return replace(fitted, weights=noisy)
 
     def _fit_private(
         self,
@@ -239,10 +246,16 @@ class FittedCTGAN(Fitted):
 
     @cached_property
     def generator(self) -> ConditionalGenerator:
-        """The network."""
+        """The network that is sampled."""
         from pegai.synth.ctgan_nets import ConditionalGenerator
 
-        return ConditionalGenerator.from_arrays(self.weights)
+        noise = HeuristicNoise.of_settings(self.settings)
+        return ConditionalGenerator.from_arrays(self.weights, latent_scale=noise.latent_scale)
+
+    @property
+    def heuristic(self) -> str:
+        """Noise by a chosen scale, in words with their label; empty without."""
+        return HeuristicNoise.of_settings(self.settings).label
 
     def _sample(self, n: int, given: Given, rng: np.random.Generator) -> Table:
         from pegai.synth.blocks import one_thread
@@ -284,7 +297,15 @@ class FittedCTGAN(Fitted):
             "held_back": list(self.held_back),
         }
         arrays = {**self.weights, "class_shares": self.class_shares}
-        return ModelFile(self.method, self.schema, self.settings, state, arrays, self.guarantee)
+        return ModelFile(
+            self.method,
+            self.schema,
+            self.settings,
+            state,
+            arrays,
+            self.guarantee,
+            heuristic=self.heuristic,
+        )
 
     @classmethod
     def from_file(cls, model: ModelFile) -> FittedCTGAN:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from pegai.errors import UsageError
+from pegai.synth.heuristic import HeuristicNoise
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class CTGANConfig:
         max_steps: Generator steps at most (without privacy); early stopping ends sooner.
         held_back: Share of the patients kept from training to choose the step by.
         privacy: What the guarantee depends on.
+        heuristic: Noise by a chosen scale, without privacy: no formal guarantee.
     """
 
     condition: str | None = None
@@ -69,6 +71,7 @@ class CTGANConfig:
     max_steps: int = 3000
     held_back: float = 0.2
     privacy: CTGANPrivacy = field(default_factory=CTGANPrivacy)
+    heuristic: HeuristicNoise = field(default_factory=HeuristicNoise)
 
     def __post_init__(self) -> None:
         if min(self.latent, self.max_steps) < 1 or min(self.max_bins, self.hidden) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -39,8 +40,14 @@ class ConditionalGenerator(nn.Module):
         self.base = nn.Parameter(base.clone())
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ConditionalGenerator:
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], *, latent_scale: float = 1.0
+    ) -> ConditionalGenerator:
         """The network that a saved state describes.
+
+        Args:
+            arrays: Its parameters.
+            latent_scale: What it multiplies latents by, in its first layer.
 
         Raises:
             ModelError: The arrays are not those of a generator.
@@ -50,6 +57,8 @@ class ConditionalGenerator(nn.Module):
             hidden, inputs = arrays["net.0.weight"].shape
             model = cls(base, latent=inputs - len(base), hidden=hidden, rng=torch.Generator())
             model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
+            with torch.no_grad():
+                cast(nn.Linear, model.net[0]).weight[:, : model.latent] *= latent_scale
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"the weights are not those of a CTGAN ({type(error).__name__})",

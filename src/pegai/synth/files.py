@@ -38,6 +38,7 @@ class ModelFile:
         state: Everything else the method needs, JSON types.
         weights: Arrays by name.
         guarantee: What is promised, or None.
+        heuristic: Noise by a chosen scale, in words that say it is no guarantee; empty without.
     """
 
     method: str
@@ -46,6 +47,7 @@ class ModelFile:
     state: dict[str, Any]
     weights: dict[str, np.ndarray]
     guarantee: Guarantee | None
+    heuristic: str = ""
 
 
 def write_model(model: ModelFile, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -57,6 +59,7 @@ def write_model(model: ModelFile, folder: str | Path, *, overwrite: bool = False
         "settings": model.settings,
         "schema": model.schema.to_dict(),
         "guarantee": None if model.guarantee is None else model.guarantee.to_dict(),
+        **({"heuristic": model.heuristic} if model.heuristic else {}),
         "state": model.state,
         "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()},
     }
@@ -85,6 +88,7 @@ def read_model(folder: str | Path) -> ModelFile:
             state=content["state"],
             weights=weights,
             guarantee=None if guarantee is None else Guarantee.from_dict(guarantee),
+            heuristic=str(content.get("heuristic", "")),
         )
     except (KeyError, TypeError, ValueError, PegaiError) as error:
         raise ModelError(

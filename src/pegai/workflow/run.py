@@ -203,6 +203,7 @@ def _evaluate(
             method=fit.method,
             evaluation=evaluations[position],
             guarantee=load_model(first[position][0]).guarantee,
+            heuristic=load_model(first[position][0]).heuristic,
             released=position == config.released,
             settings={**fit.settings, "replicates": fit.replicates},
             seconds=first[position][1],

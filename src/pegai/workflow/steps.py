@@ -57,7 +57,7 @@ def fit_file(
         PegaiError: As `Synthesizer.fit`.
     """
     start = time.perf_counter()
-    synthesizer = make(method, _settings(settings))
+    synthesizer = make(method, read_settings(settings))
     declared = read_schema(schema)
     privacy = _privacy(epsilon, delta, seed)
     if privacy is not None:
@@ -99,7 +99,12 @@ def _privacy(epsilon: float | None, delta: float | None, seed: int | None) -> Pr
     return Privacy(epsilon, delta)
 
 
-def _settings(path: Path | None) -> dict[str, Any]:
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """The settings of a method from a TOML file; none without one.
+
+    Raises:
+        UsageError: There is no such file, or it is not TOML.
+    """
     if path is None:
         return {}
     try:
@@ -273,6 +278,7 @@ def evaluate_files(
         method="as given" if fitted is None else fitted.method,
         evaluation=evaluation,
         guarantee=None if fitted is None else fitted.guarantee,
+        heuristic="" if fitted is None else fitted.heuristic,
         released=True,
         seconds=time.perf_counter() - start,
     )

@@ -18,7 +18,7 @@ from pegai.data.table import Table
 from pegai.errors import BudgetExceededError
 from pegai.evaluate.scores import Evaluation
 from pegai.evaluate.suite import RealBaselines, evaluate, real_baselines
-from pegai.privacy.guarantee import Privacy
+from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.schema import Schema
 from pegai.streams import Streams
@@ -91,14 +91,15 @@ def check_budget(tasks: Sequence[FitTask], train: Table) -> None:
     ledger, dataset = Ledger(tasks[0].ledger), tasks[0].dataset
     # The same table under another name counts too; a new ledger has nothing to compare with.
     fingerprint = ledger.fingerprint(table_bytes(train)) if ledger.entries() else ""
-    spent, budget = ledger.spent(dataset, fingerprint), ledger.budget(dataset, fingerprint)
-    costs = _costs(private, train.schema)
-    needed = [sum(cost[i] for cost in costs) for i in (0, 1)]
-    if any(spent[i] + needed[i] > budget[i] * (1 + 1e-9) for i in (0, 1)):
+    account = ledger.account(dataset, fingerprint)
+    plans = _plans(private, train.schema)
+    if account.refusal(plans):
+        spent, after = account.spent(), account.spent(plans)
         raise BudgetExceededError(
             f"{len(private)} private fit{'s' if len(private) > 1 else ''} of {dataset!r} cost "
-            f"epsilon {needed[0]:.4g} and delta {needed[1]:.4g}; of the budget of {budget[0]:.4g} "
-            f"and {budget[1]:.4g}, {spent[0]:.4g} and {spent[1]:.4g} are spent",
+            f"epsilon {after[0] - spent[0]:.4g} and delta {after[1] - spent[1]:.4g}; of the budget "
+            f"of {account.epsilon:.4g} and {account.delta:.4g}, {spent[0]:.4g} and {spent[1]:.4g} "
+            "are spent",
             hint="ask for less, or let whoever answers for the data raise the budget with pegai "
             "ledger budget: it is recorded in the ledger",
         )
@@ -110,13 +111,14 @@ def _check_settings(tasks: Sequence[FitTask], schema: Schema) -> None:
             make(task.fit.method, task.fit.settings).check(schema)
 
 
-def _costs(private: Sequence[FitTask], schema: Schema) -> list[tuple[float, float]]:
-    """Epsilon and delta of every private fit: what its plan will charge."""
-    by_fit: dict[int, tuple[float, float]] = {}
+def _plans(private: Sequence[FitTask], schema: Schema) -> list[Plan]:
+    """What every private fit will charge."""
+    by_fit: dict[int, Plan] = {}
     for task in private:
         if task.position not in by_fit and task.privacy is not None:
-            plan = make(task.fit.method, task.fit.settings).plan(schema, task.privacy)
-            by_fit[task.position] = (plan.epsilon, plan.delta)
+            by_fit[task.position] = make(task.fit.method, task.fit.settings).plan(
+                schema, task.privacy
+            )
     return [by_fit[task.position] for task in private]
 
 
