@@ -105,7 +105,8 @@ def _values(folder: Path, content: dict[str, Any], table: Table) -> Iterator[Fin
     """Values of single columns, and counts, that stand in the folder's bytes."""
     public = json.dumps([content["schema"], content["settings"]], ensure_ascii=False)
     parts = {k: v for k, v in content.items() if k not in ("schema", "settings", "sha256")}
-    text = json.dumps(parts, ensure_ascii=False)
+    # Texts alone: digits of a number are no text, and numbers are looked for as numbers.
+    text = "\n".join(_texts(parts))
     weights = (folder / "weights.safetensors").read_bytes()
     numbers = _numbers(content["state"])
     for column in table.columns:
@@ -121,6 +122,18 @@ def _values(folder: Path, content: dict[str, Any], table: Table) -> Iterator[Fin
     for name, count in (("rows", len(table)), ("patients", patients)):
         if count >= 100 and float(count) in numbers:
             yield _finding(folder, f"the exact number of {name} stands in model.json")
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, inside in node.items():
+            yield str(name)
+            yield from _texts(inside)
+    elif isinstance(node, list):
+        for inside in node:
+            yield from _texts(inside)
+    elif isinstance(node, str):
+        yield node
 
 
 def _numbers(node: Any) -> set[float]:

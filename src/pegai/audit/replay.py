@@ -173,8 +173,8 @@ def replay_all(
     """Every method on every pair."""
     pairs = list(pairs)
     for method in methods:
+        told(f"replaying {method.name}")
         for pair in pairs:
-            told(f"{method.name}: {pair.name}")
             yield replay(method, pair, privacy)
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pegai._version import __version__
-from pegai.cli import data, evaluation, ledger, models, privacy, runs, schema, show
+from pegai.cli import audit, data, evaluation, ledger, models, privacy, runs, schema, show
 from pegai.errors import DataError, PegaiError, UsageError
 
 INTERRUPTED, TERMINATED, INTERNAL = 130, 143, 70
@@ -74,6 +74,7 @@ _add(models.fit, "Step by step")
 _add(models.sample, "Step by step")
 _add(evaluation.evaluate, "Step by step")
 _add(models.methods, "Look up")
+_add(audit.audit, "Look up")
 app.add_typer(privacy.app, name="privacy", rich_help_panel="Look up")
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look up")
 for group in (schema.app, privacy.app, ledger.app):

@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from pegai.audit.artefacts import scan
+from pegai.audit.findings import Finding
 from pegai.data.atomic import MODEL_MARKER, atomic_write_text, check_file, check_folder
 from pegai.data.conform import conform, load_table
 from pegai.data.files import check_output, read_frame, write_frame, write_table
@@ -113,6 +115,22 @@ def read_settings(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"{path}: no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
+
+
+def scan_model(folder: Path, *, data: Path | None, schema: Path | None) -> list[Finding]:
+    """Look for what must not be in a model folder; with a table, also for its values.
+
+    Raises:
+        UsageError: A table without its schema.
+        ModelError: The folder is missing or damaged.
+    """
+    load(folder)
+    if data is None:
+        return scan(folder)
+    if schema is None:
+        raise UsageError("--data needs --schema, to be read", hint="give the table's schema file")
+    table = load_table(data, read_schema(schema), extra="drop", cell_by_cell=True)
+    return scan(folder, table)
 
 
 def sample_file(
