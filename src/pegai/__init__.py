@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from pegai.privacy.guarantee import Privacy
     from pegai.privacy.ledger import Ledger
     from pegai.schema import Schema, read_schema
+    from pegai.synth.aim import AIM
     from pegai.synth.catalog import load
     from pegai.synth.ctgan import CTGAN, CTGANConfig
     from pegai.synth.independent import Independent
+    from pegai.synth.mst import MST
 
 __all__ = [
+    "AIM",
     "CTGAN",
+    "MST",
     "CTGANConfig",
     "Independent",
     "Ledger",
@@ -52,10 +56,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AIM": "pegai.synth.aim",
     "CTGAN": "pegai.synth.ctgan",
     "CTGANConfig": "pegai.synth.ctgan",
     "Independent": "pegai.synth.independent",
     "Ledger": "pegai.privacy.ledger",
+    "MST": "pegai.synth.mst",
     "PegaiError": "pegai.errors",
     "Privacy": "pegai.privacy.guarantee",
     "Schema": "pegai.schema",

@@ -243,3 +243,54 @@ def test_ten_thousand_levels_stay_small() -> None:
     assert encoder.size < 500
     back = encoder.decode(encoder.encode(texts), rng)
     assert back.null_count() == 0
+
+
+def test_a_noisy_cell_is_filled_evenly_and_never_cut() -> None:
+    """Rows of a public cell lie anywhere in it: half of them on its lower end would be told."""
+    edges = np.array([-0.5, 9.5, 19.5, 29.5, 39.5, 49.5])
+    counts = np.array([0.0, 100.0, 300.0, 100.0, 0.0, 0.0])
+    column = Column.model_validate(
+        {"name": "x", "type": "number", "constraints": {"minimum": 0, "maximum": 49}}
+    )
+    encoder = NumericEncoder.fit(NumericSummary.on_grid(edges, counts), column, max_bins=10)
+    assert set(np.round(encoder.edges, 6)) <= set(edges)
+    code = int(encoder.encode(np.array([20.0]))[0])
+    back = encoder.decode(np.full(4000, code), np.random.default_rng(0))
+    assert np.quantile(back, [0.1, 0.25, 0.5, 0.75, 0.9]) == pytest.approx(
+        [20.5, 22, 24.5, 27, 28.5], abs=0.4
+    )
+
+
+def test_a_shared_value_is_not_spread_over_its_cell_again() -> None:
+    edges = np.array([-0.5, 9.5, 19.5])
+    spikes = ((5.0, 80.0),)
+    summary = NumericSummary.on_grid(edges, np.array([80.0, 100.0, 0.0]), spikes)
+    column = Column.model_validate(
+        {"name": "x", "type": "number", "constraints": {"minimum": 0, "maximum": 19}}
+    )
+    encoder = NumericEncoder.fit(summary, column, max_bins=1)
+    back = encoder.decode(np.zeros(4000, int), np.random.default_rng(0))
+    assert np.mean(back == 5.0) == pytest.approx(80 / 180, abs=0.03)
+    assert np.mean((back < 9.5) & (back != 5.0)) < 0.02
+
+
+def test_smoothed_bins_follow_the_density_and_keep_their_shares() -> None:
+    column = number()
+    encoder = NumericEncoder.of_cells(np.linspace(-50, 50, 6), column)
+    shares = np.array([0.05, 0.2, 0.5, 0.2, 0.05, 0.0])
+    smooth = encoder.smoothed(shares)
+    rng = np.random.default_rng(0)
+    second = smooth.decode(np.full(4000, 1), rng)
+    assert np.array_equal(smooth.encode(second), np.full(4000, 1))
+    assert np.mean(second > -20) > 0.6  # towards the peak
+    middle = smooth.decode(np.full(4000, 2), rng)
+    assert abs(middle.mean()) < 0.3  # symmetric
+    for nothing in (np.zeros(6), np.full(6, np.nan) * 0):
+        assert np.array_equal(encoder.smoothed(nothing).knots, encoder.knots)
+
+
+def test_smoothing_leaves_bins_alone_whose_inside_is_known() -> None:
+    values = np.random.default_rng(0).gamma(2, 5, 5000)
+    encoder = NumericEncoder.fit(summarize_numeric(values), number(), max_bins=8)
+    shares = np.full(encoder.size, 1 / encoder.size)
+    assert np.array_equal(encoder.smoothed(shares).knots, encoder.knots)

@@ -33,6 +33,31 @@ def test_the_noise_that_is_planned_is_the_noise_of_the_look(name, tmp_path, monk
     assert method.expected_noise(table.schema, plan)[label] == pytest.approx(looks[0].deviation)
 
 
+@pytest.mark.parametrize("name", ["mst", "aim"])
+def test_the_noise_of_marginals_is_about_what_is_drawn(name, tmp_path):
+    """The first release is the number of patients; tables of pairs come within a factor of two."""
+    released = []
+
+    class Watcher:
+        def record_mechanism(self, label, mechanism):
+            released.append(mechanism)
+
+        def record(self, label, kind, values, sensitivity):
+            return None
+
+    table = pegai.datasets.load_heart_disease("cleveland")
+    privacy = pegai.Privacy(2.0, 1e-3, ledger=tmp_path / "ledger.jsonl")
+    method = make(name, {"steps": 2} if name == "aim" else {})
+    plan = method.plan(table.schema, privacy)
+    method.fit(table, privacy=privacy, recorder=Watcher())
+    patients, pair = method.expected_noise(table.schema, plan).values()
+    count, last = released[0], released[-1]
+    assert patients == pytest.approx(count.l2_sensitivity * count.noise_multiplier)
+    tables = 13 if name == "mst" else 13 * 14 / 2
+    drawn = last.noise_multiplier * tables**0.5
+    assert drawn / 2 < pair < drawn * 2
+
+
 def test_the_noise_that_is_drawn_has_the_stated_width(tmp_path):
     """Over the cells of an empty table's look; six standard errors: false alarms below 1e-8."""
     from pegai.privacy import GaussianEvent, Plan, Privacy, Session

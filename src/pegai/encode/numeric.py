@@ -31,6 +31,8 @@ class NumericSummary:
         missing: Rows without a value.
         exact: Whether each point is a value that occurs; False after joining or on a grid.
         spikes: Values known to be shared by many rows, with their rows, where `exact` is False.
+        cells: Whether the points are the lower and upper ends of cells, in turn, with all of a
+            cell's rows at the upper one.
     """
 
     points: np.ndarray
@@ -38,6 +40,7 @@ class NumericSummary:
     missing: float
     exact: bool = True
     spikes: tuple[tuple[float, float], ...] = ()
+    cells: bool = False
 
     def merge(self, other: NumericSummary) -> NumericSummary:
         """The summary of both tables together."""
@@ -61,12 +64,13 @@ class NumericSummary:
             spikes: Values that many rows share, with their (noisy) rows.
         """
         kept = np.maximum(counts, 0.0)
-        # Two points a bin, just inside its edges, make the sketch's quantiles uniform in the bin.
+        # Both ends, with all rows at the upper one: quantiles between them are even in the cell.
         inset = np.diff(edges) * 1e-9
-        points = np.column_stack([edges[:-1] + inset, edges[1:] - inset]).ravel()
-        weights = np.repeat(kept[:-1] / 2, 2)
-        held = weights > 0
-        return cls(points[held], weights[held], float(kept[-1]), exact=False, spikes=spikes)
+        points = np.column_stack([edges[:-1] + inset, edges[1:] - inset])
+        weights = np.column_stack([np.zeros(len(points)), kept[:-1]])
+        held = kept[:-1] > 0
+        missing = float(kept[-1])
+        return cls(points[held].ravel(), weights[held].ravel(), missing, False, spikes, cells=True)
 
     @property
     def total(self) -> float:
@@ -182,6 +186,33 @@ class NumericEncoder:
             not column.constraints.required,
         )
 
+    def smoothed(self, shares: np.ndarray) -> NumericEncoder:
+        """The same bins, filled as a smooth density with these shares would fill them.
+
+        Wherever a bin is filled evenly, its knots are moved onto a monotone cubic through the
+        cumulated shares (Fritsch and Carlson 1980). Bins whose inside is known keep it.
+
+        Args:
+            shares: Of each code, shape (size,); shared values are taken out by their part.
+        """
+        from scipy.interpolate import PchipInterpolator
+
+        ends = np.concatenate([self.knots[:1, 0], self.edges, self.knots[-1:, -1]])
+        spread = np.array([1.0 - sum(s) for s in self.spike_shares])
+        inside = np.maximum(shares[: len(self.knots)] * spread, 0.0)
+        if len(self.knots) < 3 or not inside.sum() > 0 or not (np.diff(ends) > 0).all():
+            return self
+        heights = np.concatenate([[0.0], np.cumsum(inside / inside.sum())])
+        curve = PchipInterpolator(ends, heights)
+        moved = self.knots.copy()
+        for b in range(len(moved)):
+            even = np.allclose(np.diff(moved[b], 2), 0.0, atol=1e-6 * (ends[b + 1] - ends[b]))
+            if even and heights[b + 1] - heights[b] > 1e-9:
+                places = np.linspace(ends[b], ends[b + 1], 129)
+                due = np.linspace(heights[b], heights[b + 1], KNOTS)
+                moved[b] = np.interp(due, np.maximum.accumulate(curve(places)), places)
+        return replace(self, knots=moved)
+
     @property
     def size(self) -> int:
         """Number of codes."""
@@ -265,8 +296,14 @@ def _middle(column: Column) -> float:
 
 
 def _edges(summary: NumericSummary, max_bins: int) -> np.ndarray:
-    """Upper edges of all bins but the last, each midway between two points."""
+    """Upper edges of all bins but the last, each midway between two points, or where a cell ends.
+
+    A cell is never cut: nothing is known of where in it its rows lie.
+    """
     points, weights = summary.points, summary.weights
+    between = (points[:-1] + points[1:]) / 2
+    if summary.cells:
+        between, weights = points[1::2], weights[1::2]
     share = weights.sum() / max_bins
     cuts: list[float] = []
     held = 0.0
@@ -274,7 +311,7 @@ def _edges(summary: NumericSummary, max_bins: int) -> np.ndarray:
         held += weight
         alone = weights[i + 1] >= share
         if held >= share or (alone and held >= share / 4):
-            cuts.append((points[i] + points[i + 1]) / 2)
+            cuts.append(between[i])
             held = 0.0
     return np.array(cuts)
 
@@ -287,14 +324,17 @@ def _inside(
     total = weights.sum()
     shared = (weights >= MIN_SPIKE_ROWS) & summary.exact
     rest = weights * ~shared
+    own = [spike for spike, s in zip(summary.spikes, spiked, strict=True) if s]
+    if summary.cells:
+        for value, rows in own:
+            # Shared values are drawn as such; what is left of their cell is spread.
+            at = min(int(np.searchsorted(points, value)), len(points) - 1) if len(points) else 0
+            rest[at : at + 1] = np.maximum(rest[at : at + 1] - rows, 0.0)
     ranks = np.cumsum(rest if rest.sum() > 0 else weights)
     targets = np.linspace(0, ranks[-1], KNOTS)
     knots = np.interp(targets, np.concatenate([[0.0], ranks]), np.concatenate([points[:1], points]))
-    values = [*points[shared], *(v for (v, _), s in zip(summary.spikes, spiked, strict=True) if s)]
-    heights = [
-        *weights[shared],
-        *(w for (_, w), s in zip(summary.spikes, spiked, strict=True) if s),
-    ]
+    values = [*points[shared], *(value for value, _ in own)]
+    heights = [*weights[shared], *(rows for _, rows in own)]
     whole = max(total, sum(heights))
     return knots, tuple(float(v) for v in values), tuple(float(h / whole) for h in heights)
 

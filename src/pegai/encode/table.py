@@ -6,7 +6,7 @@ dates and missingness in one way, and missing is a value like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,18 @@ class TableEncoder:
             else:
                 encoders.append(NumericEncoder.fit(part, column, max_bins=max_bins))
         return cls(summary.schema, tuple(encoders))
+
+    def smoothed(self, shares: Mapping[int, np.ndarray]) -> TableEncoder:
+        """Numeric bins filled as a smooth density would fill them.
+
+        Args:
+            shares: Of the codes of some columns, by their position.
+        """
+        columns = list(self.columns)
+        for i, encoder in enumerate(columns):
+            if isinstance(encoder, NumericEncoder) and i in shares:
+                columns[i] = encoder.smoothed(shares[i])
+        return TableEncoder(self.schema, tuple(columns))
 
     @property
     def sizes(self) -> tuple[int, ...]:

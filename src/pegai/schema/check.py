@@ -12,7 +12,7 @@ from typing import Literal
 import polars as pl
 
 from pegai.schema.columns import Column
-from pegai.schema.parse import read_column
+from pegai.schema.parse import Reading, read_column
 from pegai.schema.table_schema import Schema
 
 Rule = Literal[
@@ -27,6 +27,7 @@ Rule = Literal[
     "not-unique",
     "missing-unit",
     "too-many-rows",
+    "impossible",
 ]
 
 _SENTENCES: dict[Rule, str] = {
@@ -41,6 +42,7 @@ _SENTENCES: dict[Rule, str] = {
     "not-unique": "{count} of {rows} cells repeat an earlier one, and it is unique",
     "missing-unit": "{count} of {rows} rows do not say which patient they belong to",
     "too-many-rows": "{count} patients have more rows than max_rows_per_unit",
+    "impossible": "{count} of {rows} rows have a combination that the schema calls impossible",
 }
 
 
@@ -49,10 +51,11 @@ class Finding:
     """One rule that one column breaks.
 
     Attributes:
-        column: The column's name; empty for the table as a whole.
+        column: The column's name; empty for the table as a whole. For `impossible` the names of
+            the columns of one combination, as `sex, pregnant`.
         rule: Which rule.
-        count: How many cells break it; for `too-many-rows` how many patients, 0 where the rule is
-            about the column and not about its cells.
+        count: How many cells break it; for `too-many-rows` how many patients, for `impossible` how
+            many rows, 0 where the rule is about the column and not about its cells.
         rows: How many rows were looked at.
     """
 
@@ -74,23 +77,36 @@ def check(frame: pl.DataFrame, schema: Schema) -> list[Finding]:
         schema: What it should be.
 
     Returns:
-        One finding for each rule that a column breaks, in the order of the schema; none if the
-        table fits. The counts are facts about private data: they are for the data's keepers.
+        One finding for each rule that a column breaks, in the order of the schema, then one for
+        each impossible combination that occurs; none if the table fits. The counts are facts about
+        private data: they are for the data's keepers.
     """
     rows = frame.height
     found = [] if rows else [Finding("", "no-rows", 0, 0)]
+    ruled = {name for combination in schema.impossible for name in combination.columns}
+    values: list[pl.Series] = []
     for column in schema.columns:
         if column.name not in frame.columns:
             found.append(Finding(column.name, "missing-column", 0, rows))
             continue
-        counts = _column_counts(frame[column.name], column, schema)
+        reading = read_column(frame[column.name], column, schema.missing_values)
+        counts = _column_counts(reading, column, schema)
         found += [Finding(column.name, rule, n, rows) for rule, n in counts.items() if n]
+        if column.name in ruled:
+            values.append(reading.values)
+    found += _impossible(pl.DataFrame(values), schema, rows)
     extra = [name for name in frame.columns if name not in schema]
     return found + [Finding(name, "extra-column", 0, rows) for name in extra]
 
 
-def _column_counts(cells: pl.Series, column: Column, schema: Schema) -> dict[Rule, int]:
-    reading = read_column(cells, column, schema.missing_values)
+def _impossible(frame: pl.DataFrame, schema: Schema, rows: int) -> list[Finding]:
+    """One finding for each combination that occurs; `frame` has the columns that are there."""
+    known = [rule for rule in schema.impossible if set(rule.columns) <= set(frame.columns)]
+    counts = [(rule, _count(frame.select(rule.matches).to_series())) for rule in known]
+    return [Finding(", ".join(rule.columns), "impossible", n, rows) for rule, n in counts if n]
+
+
+def _column_counts(reading: Reading, column: Column, schema: Schema) -> dict[Rule, int]:
     values = reading.values
     missing = values.null_count() - reading.count
     counts: dict[Rule, int] = {"unreadable": reading.count}

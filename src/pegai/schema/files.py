@@ -85,6 +85,9 @@ def _place(location: tuple[int | str, ...], raw: Any) -> str:
             label = f"number {rest[1] + 1}"
         parts.append(f"field {label}")
         rest = rest[2:]
+    elif rest[:2] == ["pegai", "impossible"] and len(rest) > 2 and isinstance(rest[2], int):
+        parts.append(f"impossible combination {rest[2] + 1}")
+        rest = rest[3:]
     if rest:
         parts.append(".".join(str(part) for part in rest))
     return ", ".join(parts) or "table"

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from pegai.errors import SchemaError
 from pegai.schema.columns import Column, Role, _Frozen  # pyright: ignore[reportPrivateUsage]
+from pegai.schema.impossible import Impossible, check_rules, rules_after
 
 PROFILE = "https://datapackage.org/profiles/2.0/tableschema.json"
 
@@ -21,11 +22,13 @@ class TablePrivacy(_Frozen):
         dataset: A name for the source of the data, under which the ledger adds up spending.
         unit: The column that says which patient a row belongs to; None is "one row a patient".
         max_rows_per_unit: The most rows one patient may contribute.
+        impossible: Combinations of levels that never occur, from knowledge and not from the data.
     """
 
     dataset: str | None = None
     unit: str | None = None
     max_rows_per_unit: Annotated[int, Field(ge=1)] = 1
+    impossible: tuple[Impossible, ...] = ()
 
 
 class Schema(_Frozen):
@@ -36,7 +39,7 @@ class Schema(_Frozen):
         missing_values: Texts that mean "missing" in every column.
         title: A name for people.
         description: What the table holds.
-        pegai: Data set name, privacy unit, rows a patient.
+        pegai: Data set name, privacy unit, rows a patient, impossible combinations.
     """
 
     profile: Annotated[str, Field(alias="$schema")] = PROFILE
@@ -62,6 +65,7 @@ class Schema(_Frozen):
             raise ValueError(f"unit {self.pegai.unit!r} is not one of the fields")
         if self.pegai.unit is None and self.pegai.max_rows_per_unit != 1:
             raise ValueError("max_rows_per_unit above 1 needs a unit: the column of the patient id")
+        check_rules(self.impossible, self.fields, self.unit)
         return self
 
     @property
@@ -106,15 +110,26 @@ class Schema(_Frozen):
         return self.pegai.unit
 
     @property
+    def impossible(self) -> tuple[Impossible, ...]:
+        """Combinations of levels that no row has."""
+        return self.pegai.impossible
+
+    @property
     def modelled(self) -> tuple[Column, ...]:
         """The columns a generator learns: all but identifiers and the privacy unit."""
         return tuple(c for c in self.fields if c.role != "identifier" and c.name != self.unit)
 
     def replace_columns(self, columns: tuple[Column, ...]) -> Schema:
-        """The same schema over other columns; a unit that is gone is forgotten."""
+        """The same schema over other columns.
+
+        A unit that is gone is forgotten, and so is an impossible combination where one of its
+        columns is gone or has other levels.
+        """
         privacy = self.pegai
         if privacy.unit is not None and privacy.unit not in [c.name for c in columns]:
-            privacy = TablePrivacy(dataset=privacy.dataset)
+            privacy = TablePrivacy(dataset=privacy.dataset, impossible=privacy.impossible)
+        kept = rules_after(privacy.impossible, self.fields, columns, privacy.unit)
+        privacy = privacy.model_copy(update={"impossible": kept})
         return self.model_copy(update={"fields": tuple(columns), "pegai": privacy})
 
     def only_modelled(self) -> Schema:

@@ -27,15 +27,8 @@ from pegai.privacy.events import GaussianFilterEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
-from pegai.synth.base import (
-    Fitted,
-    Given,
-    Progress,
-    Synthesizer,
-    fix_given,
-    known_codes,
-    taken_as_public,
-)
+from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import class_column
 from pegai.synth.marginals.choosing import choose_price
@@ -80,7 +73,8 @@ class AIMConfig:
         rounds: Pairs that `adaptive` chooses; None is two for each column.
         looking: The first looks, which set the codes.
         ones_share: Part of what is left for one-way tables by class; the rest is for pairs. More
-            where few patients would make pairs drown in noise.
+            where few patients would make pairs drown in noise, and where pairs are only just clear
+            enough to be measured by class: what tells the classes apart is then held by these.
         choice_share: Part of the pairs' budget for choosing, where pairs are chosen.
         split_share: Part of the pairs' budget that measures them by class, in `one-shot`.
         components: Most products in the mixture, for each class; fewer where noise is high.
@@ -156,6 +150,21 @@ class AIM(Synthesizer):
             public=taken_as_public(schema),
         )
 
+    def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
+        """The noise in the number of patients, and in a table of two columns if all are measured.
+
+        How the budget is divided after the first looks depends on what they release.
+        """
+        total = plan[MARGINALS].to_dict()["noise_multiplier"] ** -2
+        patients = (self.config.looking.count_share * total) ** -0.5
+        pair = self._pair_deviation(len(schema.modelled), total)
+        return {"number of patients": patients, "cell of all tables of two columns, about": pair}
+
+    def _pair_deviation(self, columns: int, total: float) -> float:
+        """Noise of a pair, in patients, were all measured with what is left for pairs."""
+        pairs = max(columns * (columns - 1) / 2, 1.0)
+        return (pairs / ((1 - self.config.ones_share) * total)) ** 0.5
+
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
     ) -> FittedAIM:
@@ -165,10 +174,14 @@ class AIM(Synthesizer):
             measured = self._count(table, condition)
         else:
             measured = self._measure(table, condition, session, rng, progress)
+        mixture = self._mixture(measured, rng, progress)
+        encoder = measured.encoder
+        if session is not None:
+            encoder = encoder.smoothed(_column_shares(mixture, class_index(encoder, condition)))
         return FittedAIM(
-            measured.encoder,
+            encoder,
             None if condition is None else condition.name,
-            self._mixture(measured, rng, progress),
+            mixture,
             self.settings(),
             None if session is None else session.guarantee(),
         )
@@ -189,15 +202,13 @@ class AIM(Synthesizer):
         rng: np.random.Generator,
         progress: Progress,
     ) -> Measured:
-        columns = table.schema.modelled
-        pairs = max(len(columns) * (len(columns) - 1) / 2, 1.0)
-        budget = (1 - self.config.ones_share) * session.filter_left(MARGINALS)
+        columns, total = len(table.schema.modelled), session.filter_left(MARGINALS)
         prepared = prepare(
             table,
             session,
             MARGINALS,
             self.config.looking,
-            pair_deviation=(pairs / budget) ** 0.5,
+            pair_deviation=self._pair_deviation(columns, total),
             keep=condition,
         )
         measured, counter = _start(table, prepared.encoder, condition)
@@ -215,7 +226,9 @@ class AIM(Synthesizer):
         config, signal = self.config, measurer.measured.signal
         columns = len(measurer.measured.layout.sizes)
         progress("measuring marginals", 0.0)
-        share = config.ones_share * max(1.0, (PAIR_SIGNAL / signal) ** 0.5)
+        by_class = signal > SPLIT_SIGNAL and config.measures_all(columns)
+        more = 1 + (SPLIT_SIGNAL / signal) ** 0.5 if by_class else (PAIR_SIGNAL / signal) ** 0.5
+        share = config.ones_share * max(1.0, more)
         # A hair less than the whole, so that rounding can't ask for more than there is.
         total = measurer.left * (1 - 1e-9)
         if columns < 2 or share >= 1:
@@ -223,7 +236,7 @@ class AIM(Synthesizer):
             return
         measurer.ones(share * total)
         if config.measures_all(columns):
-            split_share = config.split_share if signal > SPLIT_SIGNAL else 0.0
+            split_share = config.split_share if by_class else 0.0
             measurer.all_pairs(measurer.left * (1 - 1e-9), split_share=split_share)
             return
         choose_pairs(
@@ -248,12 +261,21 @@ class AIM(Synthesizer):
         )
 
 
+def _column_shares(mixture: Mixture, at: int | None) -> dict[int, np.ndarray]:
+    """The mixture's one-way shares, by the column's place in the table; `at` is the class's."""
+    ones = mixture.ones.sum(axis=0)
+    places = range(len(mixture.layout.sizes))
+    return {i + (at is not None and i >= at): ones[mixture.layout.span(i)] for i in places}
+
+
 def _start(
     table: Table, encoder: TableEncoder, condition: Column | None
 ) -> tuple[Measured, Counter]:
-    counter = Counter.of(table, encoder, class_index(encoder, condition))
+    at = class_index(encoder, condition)
+    counter = Counter.of(table, encoder, at)
     known = counter.class_count - (condition is not None and not condition.constraints.required)
-    return Measured(encoder, Layout(counter.sizes), counter.class_count, known), counter
+    layout = Layout(counter.sizes)
+    return Measured(encoder, layout, counter.class_count, known, class_index=at), counter
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
 import polars as pl
 
-from pegai.data.table import DTYPES, Table
-from pegai.encode.datetimes import to_series
-from pegai.encode.table import TableEncoder
+from pegai.data.table import Table
 from pegai.errors import (
     DataError,
     IdentifierError,
@@ -23,15 +20,13 @@ from pegai.errors import (
 )
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Recorder, Session
-from pegai.schema import Column, Schema
+from pegai.schema import Schema
 from pegai.streams import Streams
+from pegai.synth.conditions import Given, check_given, without_impossible
 from pegai.synth.files import ModelFile, write_model
 
 Progress = Callable[[str, float], None]
 """Called with the stage and the share of it that is done, from 0 to 1."""
-
-Given = Mapping[str, str | int | float | None]
-"""Values that every sampled row must have, by column."""
 
 MAX_ROWS = 1_000_000_000
 AUDIT_SEED = 0
@@ -69,13 +64,24 @@ class Fitted(ABC):
             given: Values that every row must have, as `{"sex": "1", "age": 63}`.
             rng: Seed or generator; the same seed gives the same rows.
 
+        Returns:
+            n rows, none of them a combination that the schema calls impossible.
+
         Raises:
-            UsageError: n is not positive, or `given` names an unknown column or value.
+            UsageError: n is not positive, `given` names an unknown column or value or is impossible
+                itself, or no row that the model draws is possible.
         """
         if not 1 <= n <= MAX_ROWS:
             raise UsageError(f"n must lie between 1 and {MAX_ROWS:,}, not {n}")
         checked = check_given(given or {}, self.schema)
-        return self._sample(int(n), checked, as_generator(rng, "sample"))
+        generator = as_generator(rng, "sample")
+        return without_impossible(
+            lambda rows: self._sample(rows, checked, generator),
+            int(n),
+            schema=self.schema,
+            given=checked,
+            rng=generator,
+        )
 
     @property
     def heuristic(self) -> str:
@@ -252,8 +258,10 @@ def check_schema(schema: Schema) -> None:
 def taken_as_public(schema: Schema) -> tuple[str, ...]:
     """What a guarantee rests on, in words."""
     whose = f"whose row is whose: the column {schema.unit!r}"
+    rules = "which combinations of levels are impossible"
     return (
         "the schema: columns, types, categories, bounds, decimals, where a value is required",
+        *((rules,) if schema.impossible else ()),
         whose if schema.unit is not None else "that each row is one patient",
         "the settings of the method",
     )
@@ -292,80 +300,7 @@ def check_public(schema: Schema) -> None:
         )
 
 
-def check_given(given: Given, schema: Schema) -> Given:
-    """Values of `given` in the type of their columns.
-
-    Raises:
-        UsageError: An unknown column, a category outside the list, or a number that is none.
-    """
-    checked: dict[str, str | int | float | None] = {}
-    for name, value in given.items():
-        if name not in schema:
-            raise UsageError(
-                f"given: no column {name!r}", hint=f"the columns are {', '.join(schema.names)}"
-            )
-        column = schema[name]
-        if value is None:
-            if column.constraints.required:
-                raise UsageError(f"given: column {name!r} is never missing")
-            checked[name] = None
-        elif column.is_discrete:
-            text = str(value).lower() if column.type == "boolean" else str(value)
-            if text not in column.levels:
-                shown = ", ".join(column.levels[:20])
-                raise UsageError(
-                    f"given: {value!r} is no category of {name!r}", hint=f"one of {shown}"
-                )
-            checked[name] = text
-        else:
-            checked[name] = _given_number(column, value)
-    return checked
-
-
-def known_codes(encoder: TableEncoder, given: Given) -> dict[int, int]:
-    """The codes of what is given, by the column's position; a value without a code is left out."""
-    places = {encoder.index(name): value for name, value in given.items()}
-    codes = {i: encoder.columns[i].code_of(value) for i, value in places.items()}  # pyright: ignore[reportArgumentType]
-    return {i: code for i, code in codes.items() if code is not None}
-
-
-def _given_number(column: Column, value: str | int | float) -> float:
-    try:
-        number = column.as_number(value)
-    except ValueError:
-        raise UsageError(f"given: {value!r} is no {column.type} for {column.name!r}") from None
-    low, high = column.constraints.minimum, column.constraints.maximum
-    below = column.minimum is not None and number < column.minimum
-    above = column.maximum is not None and number > column.maximum
-    broken = column.type == "integer" and number != int(number) if math.isfinite(number) else True
-    if broken or below or above:
-        raise UsageError(
-            f"given: {value!r} is outside of what {column.name!r} can be",
-            hint=f"{'any' if low is None else low} to {'any' if high is None else high}, or "
-            f"'{column.name}=' for missing",
-        )
-    return number
-
-
 def table_bytes(table: Table, chunk_rows: int = 100_000) -> Iterator[bytes]:
     """The table's content as bytes, for the ledger's keyed fingerprint."""
     for part in table.frame.iter_slices(chunk_rows):
         yield part.write_csv(include_header=False).encode()
-
-
-def fix_given(table: Table, given: Given) -> Table:
-    """The table with each given column set to its value: a code stands for a bin, not a number."""
-    fixed = [_literal(table.schema[name], value) for name, value in given.items()]
-    return Table(table.frame.with_columns(fixed), table.schema)
-
-
-def _literal(column: Column, value: str | int | float | None) -> pl.Expr:
-    if value is None:
-        return pl.lit(None, dtype=DTYPES[column.type]).alias(column.name)
-    if column.type == "boolean":
-        return pl.lit(value == "true").alias(column.name)
-    if column.is_discrete:
-        return pl.lit(value).cast(DTYPES[column.type]).alias(column.name)
-    return pl.lit(to_series(np.array([float(value)]), column)[0], dtype=DTYPES[column.type]).alias(
-        column.name
-    )

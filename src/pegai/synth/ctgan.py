@@ -29,15 +29,8 @@ from pegai.privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
-from pegai.synth.base import (
-    Fitted,
-    Given,
-    Progress,
-    Synthesizer,
-    fix_given,
-    known_codes,
-    taken_as_public,
-)
+from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.ctgan_config import CTGANConfig, CTGANPrivacy
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import (

@@ -20,14 +20,8 @@ from pegai.privacy.events import GaussianEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
-from pegai.synth.base import (
-    Fitted,
-    Given,
-    Progress,
-    Synthesizer,
-    fix_given,
-    taken_as_public,
-)
+from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.conditions import Given, fix_given
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import (
     class_shares,

@@ -24,15 +24,8 @@ from pegai.privacy.events import GaussianFilterEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
-from pegai.synth.base import (
-    Fitted,
-    Given,
-    Progress,
-    Synthesizer,
-    fix_given,
-    known_codes,
-    taken_as_public,
-)
+from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.files import ModelFile
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Array, Layout
@@ -95,6 +88,21 @@ class MST(Synthesizer):
             public=taken_as_public(schema),
         )
 
+    def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
+        """The noise in the number of patients, and in the tables of the tree's edges.
+
+        How the budget is divided after the first looks depends on what they release.
+        """
+        total = plan[MARGINALS].to_dict()["noise_multiplier"] ** -2
+        patients = (self.config.looking.count_share * total) ** -0.5
+        edge = self._edge_deviation(len(schema.modelled), total)
+        return {"number of patients": patients, "cell of the tree's tables, about": edge}
+
+    def _edge_deviation(self, columns: int, total: float) -> float:
+        """Noise of an edge's table, in patients, with all that is left for edges."""
+        share = (1 - self.config.ones_share) * (1 - self.config.choice_share)
+        return (max(columns - 1, 1) / (share * total)) ** 0.5
+
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
     ) -> FittedMST:
@@ -102,14 +110,14 @@ class MST(Synthesizer):
         measured = _count(table) if session is None else self._measure(table, session, progress)
         tree = fit_tree(measured.layout.sizes, measured.tables)
         progress("fitting the tree", 1.0)
-        guarantee = None if session is None else session.guarantee()
-        return FittedMST(measured.encoder, tree, self.settings(), guarantee)
+        if session is None:
+            return FittedMST(measured.encoder, tree, self.settings(), None)
+        encoder = measured.encoder.smoothed(tree.ones())
+        return FittedMST(encoder, tree, self.settings(), session.guarantee())
 
     def _measure(self, table: Table, session: Session, progress: Progress) -> Measured:
         config, columns = self.config, len(table.schema.modelled)
-        edges = max(columns - 1, 1)
-        budget = (1 - config.ones_share) * (1 - config.choice_share)
-        deviation = (edges / (budget * session.filter_left(MARGINALS))) ** 0.5
+        deviation = self._edge_deviation(columns, session.filter_left(MARGINALS))
         prepared = prepare(
             table, session, MARGINALS, config.looking, pair_deviation=deviation, keep=None
         )
@@ -161,16 +169,17 @@ def _choose_tree(measurer: Measurer, budget: float, progress: Progress) -> list[
 
     A pair's quality is the L1 distance of its counts from those of independent columns with the
     measured one-way tables; one patient changes it by at most 1, since the latter are released.
+    Cells that the schema calls impossible count as empty.
     """
-    sizes, counter = measurer.measured.layout.sizes, measurer.counter
+    sizes = measurer.measured.layout.sizes
     measurer_nodes = fit_tree(sizes, measurer.measured.tables)
     nodes = {c: t[0] for c, t in zip(measurer_nodes.order, measurer_nodes.tables, strict=True)}
     patients = float(measurer.measured.class_totals.sum())
     scores = {}
     for i, j in measurer.measured.pairs:
         apart = patients * nodes[i][:, None] * nodes[j][None, :]
-        exact = counter.pair(i, j)[0] / counter.weights.whole
-        scores[(i, j)] = float(np.abs(exact - apart).sum())
+        exact, _ = measurer.exact_pair(i, j)
+        scores[(i, j)] = float(np.abs(exact[0] - apart).sum())
     rounds = len(sizes) - 1
     epsilon = bounded_range_epsilon(math.sqrt(budget / rounds))
     chosen: list[tuple[int, int]] = []

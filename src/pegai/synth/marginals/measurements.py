@@ -55,11 +55,14 @@ class NoisyTable:
         counts: Noisy patients, shape (classes, size_i[, size_j]); one class where it is whole.
         deviation: Standard deviation of the noise in each cell, in patients; above 0. A number,
             or one for each code of the last column.
+        impossible: Where no row can be, of the shape of the counts, which are 0 there; None is
+            nowhere.
     """
 
     columns: tuple[int, ...]
     counts: Array
     deviation: float | Array
+    impossible: Array | None = None
 
     def is_split(self, classes: int) -> bool:
         """Whether it is by class (with one class there is no difference)."""

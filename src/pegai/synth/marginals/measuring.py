@@ -20,11 +20,15 @@ from pegai.synth.grids import Look, release_weighted
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Array, Layout, NoisyTable, Problem
 from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
+from pegai.synth.marginals.zeros import impossible_cells
 
 ROUND_STEPS = 100
 ROUND_PRICE = 100.0
 NOISE_DEVIATIONS = 3.0
-"""A class of fewer patients than this many deviations of the noise is taken to be empty."""
+"""Fewer patients of a missing class than this many deviations of the noise are taken for none."""
+
+LISTED_DEVIATIONS = 0.5
+"""A class of the schema has at least this many deviations of the noise."""
 
 
 @dataclass(eq=False)
@@ -39,6 +43,7 @@ class Measured:
         tables: What was measured so far.
         totals: Measured patients a class with their variances, shape (classes,) each.
         signal: Patients over the standard deviation of a pair's noise.
+        class_index: Where the class column stands in the encoder, or None.
     """
 
     encoder: TableEncoder
@@ -48,14 +53,33 @@ class Measured:
     tables: list[NoisyTable] = field(default_factory=list[NoisyTable])
     totals: list[tuple[Array, float]] = field(default_factory=list[tuple[Array, float]])
     signal: float = math.inf
+    class_index: int | None = None
 
     def add(self, columns: tuple[int, ...], counts: Array, deviation: float | Array) -> None:
-        """Note a table: counts in patients, shape (classes or 1, sizes...)."""
-        table = NoisyTable(columns, counts, deviation)
-        self.tables.append(table)
+        """Note a table: counts in patients, shape (classes or 1, sizes...).
+
+        Cells that the schema calls impossible become 0, with the deviation of the others.
+        """
+        impossible = self.impossible(columns, len(counts))
+        counts = counts if impossible is None else np.where(impossible, 0.0, counts)
+        self.tables.append(NoisyTable(columns, counts, deviation, impossible))
         if len(columns) == 1 and len(counts) == self.classes:
             variance = np.broadcast_to(np.square(deviation), counts.shape[1:]).sum()
             self.totals.append((counts.sum(axis=1), float(variance)))
+
+    def impossible(self, columns: tuple[int, ...], classes: int) -> Array | None:
+        """Impossible cells of a table, shape (classes, sizes...); None where there are none.
+
+        Args:
+            columns: Positions in the layout.
+            classes: 1 for a table over all classes, else all of them.
+        """
+        at = self.class_index
+        places = [c + (at is not None and c >= at) for c in columns]
+        if at is not None and classes > 1:
+            return impossible_cells(self.encoder, [at, *places])
+        cells = impossible_cells(self.encoder, places)
+        return None if cells is None else cells[None]
 
     @property
     def problem(self) -> Problem:
@@ -64,16 +88,15 @@ class Measured:
 
     @property
     def class_totals(self) -> Array:
-        """Patients a class by precision; next to none where noise alone explains it."""
+        """Patients a class by precision; next to none are missing where noise explains it."""
         weights = np.array([1 / variance for _, variance in self.totals])
         counts = np.array([total for total, _ in self.totals])
         known = (weights[:, None] * counts).sum(axis=0) / weights.sum()
         noise = weights.sum() ** -0.5
         clear = np.where(known < NOISE_DEVIATIONS * noise, 0.0, known)
-        if not clear.any():
-            # Noise drowns every class: none is ruled out but the missing one.
-            clear = np.maximum(known, 0.1 * noise)
-            clear[self.known_classes :] = 0.0
+        # The schema says that the other classes exist: noise alone rules none of them out.
+        listed = slice(0, self.known_classes)
+        clear[listed] = np.maximum(known[listed], LISTED_DEVIATIONS * noise)
         return np.maximum(clear, 1e-3 * max(clear.sum(), 1.0) / self.classes)
 
     @property
@@ -164,6 +187,18 @@ class Measurer:
         """Measure some pairs by class."""
         self._measure(chosen, [self.counter.pair(*pair) for pair in chosen], budget)
 
+    def exact_pair(self, first: int, second: int) -> tuple[Array, int]:
+        """Private counts of a pair by class, in patients, and how many cells are possible.
+
+        Impossible cells are 0, whoever falls into them: one patient more changes the counts by at
+        most 1 in L1, and by nothing where their values break a rule.
+        """
+        counts = self.counter.pair(first, second) / self.counter.weights.whole
+        impossible = self.measured.impossible((first, second), len(counts))
+        if impossible is None:
+            return counts, counts.size
+        return np.where(impossible, 0.0, counts), int((~impossible).sum())
+
     def _measure(
         self, columns: list[tuple[int]] | list[tuple[int, int]], exact: list[Array], budget: float
     ) -> None:
@@ -193,7 +228,8 @@ def choose_pairs(
     """Measure the pairs where the model is most wrong, one a round; spends what is left.
 
     The quality of a pair is the L1 distance between its counts by class and the model's, less what
-    the noise alone would give (AIM, equation 4); one patient changes it by at most 1.
+    the noise alone would give (AIM, equation 4); one patient changes it by at most 1. Cells that
+    the schema calls impossible count as empty, and have no noise.
 
     Args:
         measurer: Has measured one-way tables.
@@ -203,9 +239,9 @@ def choose_pairs(
         rng: For the model.
         progress: Told of the rounds.
     """
-    measured, counter = measurer.measured, measurer.counter
+    measured = measurer.measured
     candidates = measured.pairs
-    exact = {pair: counter.pair(*pair) / counter.weights.whole for pair in candidates}
+    exact = {pair: measurer.exact_pair(*pair) for pair in candidates}
     rounds = min(rounds, len(candidates))
     # A hair less than the whole, so that rounding can't ask for more than there is.
     a_round = measurer.left / rounds * (1 - 1e-9)
@@ -232,11 +268,12 @@ def _scores(
     mixture: Mixture,
     patients: float,
     candidates: list[tuple[int, int]],
-    exact: dict[tuple[int, int], Array],
+    exact: dict[tuple[int, int], tuple[Array, int]],
     budget: float,
 ) -> Array:
     scores = np.empty(len(candidates))
     for place, pair in enumerate(candidates):
-        far = np.abs(exact[pair] - patients * mixture.pair(*pair)).sum()
-        scores[place] = far - math.sqrt(2 / math.pi / budget) * exact[pair].size
+        counts, cells = exact[pair]
+        far = np.abs(counts - patients * mixture.pair(*pair)).sum()
+        scores[place] = far - math.sqrt(2 / math.pi / budget) * cells
     return scores

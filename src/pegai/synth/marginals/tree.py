@@ -58,6 +58,13 @@ class Tree:
             codes[:, column] = spread(inside, group, rng)
         return codes[rng.permutation(n)]
 
+    def ones(self) -> dict[int, Array]:
+        """Every column's shares."""
+        shares: dict[int, Array] = {}
+        for column, parent, table in zip(self.order, self.parents, self.tables, strict=True):
+            shares[column] = table[0] if parent < 0 else shares[parent] @ table
+        return shares
+
     def _known(self, given: Mapping[int, int]) -> dict[int, Array]:
         """For each column, 1 at the codes it may have."""
         known: dict[int, Array] = {}
@@ -84,8 +91,8 @@ def fit_tree(sizes: tuple[int, ...], tables: list[NoisyTable]) -> Tree:
         tables: Of one class: counts have shape (1, size) or (1, size, size).
     """
     nodes = [_node(i, size, tables) for i, size in enumerate(sizes)]
-    edges = {t.columns: t.counts[0] for t in tables if len(t.columns) == 2}
-    joints = {(i, j): _agree(counts, nodes[i], nodes[j]) for (i, j), counts in edges.items()}
+    edges = {t.columns: t for t in tables if len(t.columns) == 2}
+    joints = {(i, j): _agree(table, nodes[i], nodes[j]) for (i, j), table in edges.items()}
     order, parents, found = [], [], []
     for column, parent in _downwards(len(sizes), list(joints)):
         order.append(column)
@@ -94,7 +101,7 @@ def fit_tree(sizes: tuple[int, ...], tables: list[NoisyTable]) -> Tree:
             found.append(nodes[column][None, :])
             continue
         joint = joints[(parent, column)] if parent < column else joints[(column, parent)].T
-        found.append(joint / joint.sum(axis=1, keepdims=True))
+        found.append(_conditional(joint, nodes[column]))
     return Tree(tuple(order), tuple(parents), tuple(found))
 
 
@@ -126,15 +133,32 @@ def _node(column: int, size: int, tables: list[NoisyTable]) -> Array:
     return shares / shares.sum()
 
 
-def _agree(counts: Array, left: Array, right: Array) -> Array:
-    """A noisy two-way table scaled to the shares of its columns."""
+def _agree(table: NoisyTable, left: Array, right: Array) -> Array:
+    """A noisy two-way table scaled to the shares of its columns, with 0 where it is impossible.
+
+    Zeros may rule the shares out; then the second column's are met, and the first one's nearly.
+    """
+    counts = table.counts[0]
     joint = project((counts / max(counts.sum(), 1.0)).ravel()).reshape(counts.shape)
     # Cells of a row or column that noise emptied get what independence gives them, faintly.
     joint = joint + 1e-6 * left[:, None] * right[None, :]
+    if table.impossible is not None:
+        joint[table.impossible[0]] = 0.0
     for _ in range(FITTING_ROUNDS):
-        joint *= (left / joint.sum(axis=1))[:, None]
-        joint *= (right / joint.sum(axis=0))[None, :]
+        joint *= _ratio(left, joint.sum(axis=1))[:, None]
+        joint *= _ratio(right, joint.sum(axis=0))[None, :]
     return joint
+
+
+def _ratio(wanted: Array, found: Array) -> Array:
+    """What scales one to the other; 0 where all is impossible."""
+    return np.divide(wanted, found, out=np.zeros_like(wanted), where=found > 0)
+
+
+def _conditional(joint: Array, child: Array) -> Array:
+    """Shares of the child given its parent; its own where the parent's code is impossible."""
+    known = joint.sum(axis=1, keepdims=True)
+    return np.where(known > 0, joint / np.where(known > 0, known, 1.0), child)
 
 
 def _downwards(columns: int, edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
