@@ -47,6 +47,7 @@ def test_pairs_differ_by_one_patient_and_cover_what_patients_can_be() -> None:
         "not a number",
         "breaks constants",
         "the only patient",
+        "impossible",
         "many rows",
         "more rows than declared",
         "many rows without an id",

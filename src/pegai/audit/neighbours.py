@@ -81,6 +81,7 @@ def audit_schema(*, by_patient: bool = True) -> Schema:
             ],
             "pegai": {
                 "dataset": "audit",
+                "impossible": [{"sex": ["m"], "stage": [4, None]}],
                 **({"unit": UNIT, "max_rows_per_unit": 8} if by_patient else {}),
             },
         }
@@ -135,6 +136,8 @@ def neighbours(schema: Schema) -> Iterator[Neighbours]:
     yield plus("the only patient", {}, table=base.head(0))
     yield plus("the second patient", {}, table=base.head(1))
     yield plus("one of many", {}, table=base_table(schema, MANY_PATIENTS))
+    for rule in schema.impossible[:1]:
+        yield plus("impossible", {n: rule.texts(n)[0] for n in rule.columns})
     if schema.unit is not None:
         yield plus("many rows", {}, rows=schema.pegai.max_rows_per_unit)
         yield plus("more rows than declared", {}, rows=TOO_MANY_ROWS)
