@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pegai.evaluate.scores import Score
 from pegai.report.numbers import (
+    at_most,
     cell,
     duration,
     figure,
@@ -18,6 +19,12 @@ from pegai.report.numbers import (
 )
 
 NAN = math.nan
+
+
+def test_upper_bounds_are_never_rounded_down():
+    assert at_most(0.02633) == "2.7 %"
+    assert at_most(0.027) == "2.7 %"
+    assert at_most(1.0) == "100 %"
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ def demo(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show everything on bundled data: four hospitals, 920 patients, about two minutes.
+    """Show everything on bundled data: four hospitals, 920 patients, about three minutes.
 
-    Trains a conditional GAN with differential privacy at epsilon 1, 3 and 10 and one without,
-    evaluates all of them on held-out patients, and writes the synthetic table of epsilon 1 with
-    its model and the report.
+    Fits noisy marginals (aim) and a conditional GAN with differential privacy at epsilon 1, 3 and
+    10 and a GAN without, evaluates all of them on held-out patients, and writes the synthetic
+    table of aim at epsilon 1 with its model and the report.
     """
     from pegai.workflow.demo import run_demo
 

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pegai.evaluate.scores import Evaluation, Score
-from pegai.report.numbers import NONE, figure, score_with_interval, share, shorten, significant
+from pegai.report.numbers import (
+    NONE,
+    at_most,
+    figure,
+    score_with_interval,
+    share,
+    shorten,
+    significant,
+)
 from pegai.report.policy import ReleasePolicy
 
 if TYPE_CHECKING:
@@ -101,7 +109,7 @@ def guarantee_gates(
     else:
         reason = (
             "The promise holds, but an ε this large rules out little: an attacker at 1 % false "
-            f"alarms may recognise up to {share(guarantee.attack_tpr)} of the {guarantee.unit}s."
+            f"alarms may recognise up to {at_most(guarantee.attack_tpr)} of the {guarantee.unit}s."
         )
         first = Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
     return first, _delta_gate(evaluation, float(guarantee.delta))

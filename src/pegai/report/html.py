@@ -18,7 +18,7 @@ from pegai.errors import DataError
 from pegai.report import tables, views
 from pegai.report.content import Content
 from pegai.report.glossary import GLOSSARY
-from pegai.report.numbers import share
+from pegai.report.numbers import at_most
 from pegai.report.plots.attack import plot_roc
 from pegai.report.plots.correlation import Correlations, plot_correlations
 from pegai.report.plots.marginals import Marginals, plot_marginals
@@ -44,7 +44,7 @@ def render_html(content: Content) -> str:
     )
     # Only what pegai.report.plots made is trusted markup; every text in it is escaped there.
     environment.filters["svg"] = lambda picture: Markup(picture.svg)  # noqa: S704
-    environment.filters["share"] = share
+    environment.filters["at_most"] = at_most
     environment.globals["css"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704
     return environment.get_template("report.html.j2").render(_context(content))
 

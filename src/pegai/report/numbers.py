@@ -37,6 +37,11 @@ def share(value: float | None) -> str:
     return f"{figure(percent, digits)} %"
 
 
+def at_most(value: float) -> str:
+    """A share that is an upper bound: rounded up to a tenth of a per cent."""
+    return share(math.ceil(value * 1000 - 1e-9) / 1000)
+
+
 def significant(value: float, digits: int = 3) -> str:
     """A positive setting such as epsilon or delta: `1`, `0.35`, `0.001`, `1e-05`."""
     return figure(value) if not math.isfinite(value) else f"{value:.{digits}g}"
