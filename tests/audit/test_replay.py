@@ -78,3 +78,18 @@ def test_a_model_of_an_audit_is_no_release(tmp_path: Path) -> None:
     model = make("independent").fit(pair.without, privacy=privacy, recorder=Tape())
     with pytest.raises(PrivacyError, match="audit"):
         model.save(tmp_path / "model")
+
+
+def test_key_selections_are_compared_on_the_keys_that_both_have() -> None:
+    from pegai.audit.replay import _comparable, _ways
+    from pegai.privacy.key_selection import entries
+
+    def call(keys: str, weights: list[int]) -> Call:
+        values = entries(list(keys), np.array(weights))
+        return Call("k", "select_keys", values, 1.0, values[:0])
+
+    honest = [call("ab", [3, 4])], [call("bac", [5, 3, 1])]
+    ((a, b),) = _comparable(*honest)
+    assert distance(a, b) == 1.0
+    assert list(_ways(*honest)) == []
+    assert "changes it by 2" in next(_ways([call("ab", [3, 4])], [call("ab", [3, 6])]))

@@ -107,14 +107,14 @@ def test_bounds_never_cross_whatever_the_noise():
 
 
 def test_noise_alone_is_taken_for_patients_as_rarely_as_was_said():
-    """2,000 histograms without patients; a false alarm of this test has chance 1e-5."""
+    """20,000 histograms without patients; a false alarm of this test has chance 1e-5."""
     rng = np.random.default_rng(11)
     grid = BoundsGrid.of(column("number"))
-    noise = rng.normal(0, 7.0, (2000, grid.size))
+    noise = rng.normal(0, 7.0, (20_000, grid.size))
     alarms = int((noise > 7.0 * threshold_deviations(grid.size)).any(axis=1).sum())
-    assert stats.binomtest(alarms, 2000, FALSE_ALARM).pvalue > 1e-5
+    assert stats.binomtest(alarms, 20_000, FALSE_ALARM).pvalue > 1e-5
     weak = int((noise > 7.0 * threshold_deviations(grid.size) * 2 / 3).any(axis=1).sum())
-    assert stats.binomtest(weak, 2000, FALSE_ALARM).pvalue < 1e-5
+    assert stats.binomtest(weak, 20_000, FALSE_ALARM).pvalue < 1e-5
 
 
 # ---------------------------------------------------------------- weights and texts

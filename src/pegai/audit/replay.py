@@ -36,6 +36,7 @@ SLACK = 1e-9
 """Of the rounding of this file's own norms."""
 
 SAMPLED = "poisson_sample"
+SELECTED = "select_keys"
 REPLAY_PROBABILITY = 0.3
 SAMPLE_ROWS = 20
 Array = NDArray[Any]
@@ -259,15 +260,27 @@ def _ways(first: list[Call], second: list[Call]) -> Iterator[str]:
 
 def _public(call: Call) -> tuple[object, ...]:
     """What of a use may not depend on a patient; how many patients there are is private."""
-    shape = None if call.kind == SAMPLED else (call.values.shape, call.values.dtype.str)
+    private = call.kind in (SAMPLED, SELECTED)
+    shape = None if private else (call.values.shape, call.values.dtype.str)
     # A mechanism is its sensitivity and its noise.
     return call.label, call.kind, call.sensitivity, shape, repr(call.mechanism)
 
 
 def _comparable(first: list[Call], second: list[Call]) -> Iterator[tuple[Call, Call]]:
     for a, b in zip(first, second, strict=False):
-        if a.kind != SAMPLED and a.values.shape == b.values.shape:
+        if a.kind == SELECTED:
+            yield _shared(a, b)
+        elif a.kind != SAMPLED and a.values.shape == b.values.shape:
             yield a, b
+
+
+def _shared(first: Call, second: Call) -> tuple[Call, Call]:
+    """A key selection's weights of the keys that both have; new keys are its delta's."""
+    known = dict(zip(first.values["key"], first.values["weight"], strict=True))
+    again = dict(zip(second.values["key"], second.values["weight"], strict=True))
+    keys = sorted(known.keys() & again.keys())
+    weights = [np.array([w[k] for k in keys], np.int64) for w in (known, again)]
+    return replace(first, values=weights[0]), replace(second, values=weights[1])
 
 
 def distance(first: Call, second: Call) -> float:

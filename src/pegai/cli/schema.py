@@ -1,4 +1,4 @@
-"""`pegai schema`: draft a schema from a table, check a table against it."""
+"""`pegai schema`: draft a schema from a table, estimate what it lacks, check a table against it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from pegai.cli.show import JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from pegai.schema import Schema
+    from pegai.workflow.domain import EstimatedSchema
 
-app = typer.Typer(no_args_is_help=True, help="Draft a schema, or check a table against one.")
+app = typer.Typer(
+    no_args_is_help=True, help="Draft a schema, estimate its domain, check a table against it."
+)
 
 DataArgument = Annotated[Path, typer.Argument(help="CSV, TSV, gzip or Parquet.")]
 
@@ -76,6 +79,98 @@ def _who(schema: Schema) -> str:
         return "patient: one row each; if one can have several, name the id column as pegai.unit"
     most = schema.pegai.max_rows_per_unit
     return f"patient: column {schema.unit!r}, up to {most} row{'s' if most > 1 else ''} each"
+
+
+@app.command()
+def estimate(
+    data: DataArgument,
+    draft: Annotated[Path, typer.Argument(help="The draft, whose types and roles you checked.")],
+    epsilon: Annotated[float, typer.Option(help="What the estimate may spend.")],
+    delta: Annotated[float, typer.Option(help="At most 1 / (10 x patients) is usual.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the schema.")],
+    ledger: Annotated[
+        Path | None, typer.Option(help="Default: $PEGAI_LEDGER or ./pegai-ledger.jsonl.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name in the ledger; default: the draft's.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a CSV; default: UTF-8.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Of a CSV; default: a comma, a tab for .tsv.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Estimate bounds and categories that are missing or private, with differential privacy.
+
+    Names, types, roles and decimals of the draft are taken as public: check them first. The ledger
+    is charged before a row is looked at. Public sources stay as they are and cost nothing.
+
+    Exit code 1 if a column's values did not stand out of the noise; the rest is written.
+    """
+    from pegai.privacy.guarantee import Privacy
+    from pegai.workflow.domain import estimate_schema_file
+
+    privacy = Privacy(epsilon, delta, ledger=ledger, dataset=dataset)
+    with show.progress(quiet=quiet) as bar:
+        done = estimate_schema_file(
+            data,
+            draft,
+            out,
+            privacy=privacy,
+            overwrite=force,
+            progress=bar,
+            encoding=encoding,
+            delimiter=delimiter,
+        )
+    show.result(
+        _estimate_content(done, out),
+        as_json=as_json,
+        text=lambda: _tell_estimate(done, data, out, quiet=quiet),
+    )
+    if done.unresolved:
+        raise typer.Exit(1)
+
+
+def _estimate_content(done: EstimatedSchema, out: Path) -> dict[str, object]:
+    """What machines get; every bound and category in it is released."""
+    columns = [done.schema[name] for name in done.estimated]
+    return {
+        "schema": str(out),
+        "estimated": [
+            {
+                "column": c.name,
+                "kind": c.kind,
+                "minimum": c.constraints.minimum,
+                "maximum": c.constraints.maximum,
+                "categories": list(c.levels) if c.categories is not None else None,
+            }
+            for c in columns
+        ],
+        "unresolved": list(done.unresolved),
+        "guarantee": None if done.guarantee is None else done.guarantee.to_dict(),
+    }
+
+
+def _tell_estimate(done: EstimatedSchema, data: Path, out: Path, *, quiet: bool) -> None:
+    if done.guarantee is None:
+        show.say(f"wrote {out}: nothing had to be estimated, nothing is charged", quiet=quiet)
+    else:
+        names = [c.name for c in done.schema.columns if c.name in done.estimated + done.unresolved]
+        if not quiet:
+            show.grid(
+                ("column", "type", "found"),
+                [(name, done.schema[name].type, done.found(name)) for name in names],
+            )
+        show.say(f"wrote {out}", quiet=quiet)
+        for line in done.guarantee.in_words():
+            show.say(f"  {line}", quiet=quiet)
+    if done.unresolved:
+        show.say(done.advice)
+        return
+    fit = ("--epsilon", "EPSILON", "--delta", "DELTA", "-o", "model")
+    show.suggest("pegai", "fit", data, "-s", out, *fit, quiet=quiet)
 
 
 @app.command()

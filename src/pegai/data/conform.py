@@ -34,7 +34,8 @@ def conform(
     """Make a table of a frame.
 
     Args:
-        frame: Text as read from a CSV, or typed columns; shape (rows, columns), rows >= 1.
+        frame: Text as read from a CSV, or typed columns; shape (rows, columns). Rows >= 1, but with
+            `cell_by_cell`: there, whether anyone is in the table is private.
         schema: The columns wanted.
         name: What errors call the frame, such as its file.
         extra: What to do about columns that the schema does not have.
@@ -46,7 +47,7 @@ def conform(
     Raises:
         DataError: The frame has no rows, columns are missing or extra, or cells can't be read.
     """
-    if frame.height == 0:
+    if frame.height == 0 and not cell_by_cell:
         raise DataError(f"{name}: has no rows", hint="check that it is the right file")
     _check_columns(frame, schema, name, extra)
     marks: dict[str, Mark] = dict.fromkeys(schema.names, ".") if cell_by_cell else {}

@@ -7,12 +7,14 @@ from pegai.privacy.events import (
     ExponentialEvent,
     GaussianEvent,
     GaussianFilterEvent,
+    KeySelectionEvent,
     LaplaceEvent,
     RandomizedResponseEvent,
     SubsampledGaussianEvent,
     event_from_dict,
 )
 from pegai.privacy.guarantee import AUDIT_ONLY, MAX_EPSILON, Guarantee, Plan, Privacy
+from pegai.privacy.key_selection import KeySelectionMechanism
 from pegai.privacy.ledger import Ledger
 from pegai.privacy.ledger_chain import Entry, Problem
 from pegai.privacy.mechanisms import (
@@ -37,6 +39,8 @@ __all__ = [
     "GaussianFilterEvent",
     "GaussianMechanism",
     "Guarantee",
+    "KeySelectionEvent",
+    "KeySelectionMechanism",
     "LaplaceEvent",
     "LaplaceMechanism",
     "Ledger",

@@ -10,6 +10,9 @@ Adjacency is "add or remove one patient" throughout. Three ways, the tightest so
   ("connect the dots", Doroshenko et al. 2022), so that every figure is an upper bound whatever
   the discretization.
 
+A key selection is a Gaussian beside a chance that all is told (`events.KeySelectionEvent`). The
+chances of all uses are summed and added to every delta: 1 - prod(1 - d_i) <= sum d_i.
+
 A vector released by the Laplace mechanism costs no more than one number of the same sensitivity:
 1 - delta(epsilon) is log-concave in the shift (Prekopa, since the minimum of two log-concave
 densities is log-concave), so the worst shift is a corner of the L1 ball.
@@ -37,6 +40,7 @@ from pegai.privacy.events import (
     ExponentialEvent,
     GaussianEvent,
     GaussianFilterEvent,
+    KeySelectionEvent,
     LaplaceEvent,
     RandomizedResponseEvent,
     SubsampledGaussianEvent,
@@ -83,8 +87,8 @@ def compute_delta(events: Sequence[Event], epsilon: float) -> float:
     if whole.is_empty:
         return 0.0
     if math.isinf(epsilon):
-        return 0.0
-    return min(1.0, _delta(whole, float(epsilon)) + samplers_slack(epsilon))
+        return min(1.0, whole.lost)
+    return min(1.0, _delta(whole, float(epsilon)) + whole.lost + samplers_slack(epsilon))
 
 
 def gaussian_delta(mu: float, epsilon: float) -> float:
@@ -144,9 +148,19 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
 
 
 def exact_mu_squared(events: Sequence[Event]) -> float | None:
-    """The squared mu of events that are all Gaussian; None where one is not."""
+    """The squared mu of events that are all Gaussian; None where one is not.
+
+    A key selection is not: its delta is beside its mu.
+    """
     whole = _Composition.of(events)
-    return None if whole.laplace or whole.pure or whole.subsampled else whole.mu_squared
+    other = whole.laplace or whole.pure or whole.subsampled or whole.lost
+    return None if other else whole.mu_squared
+
+
+def split_lost(events: Sequence[Event]) -> tuple[list[Event], float]:
+    """The events without what they add to every delta, and the sum of that; an upper bound."""
+    rest: list[Event] = [e.gaussian_part if isinstance(e, KeySelectionEvent) else e for e in events]
+    return rest, _Composition.of(events).lost
 
 
 def delta_curve(events: Sequence[Event], epsilons: Sequence[float]) -> list[float]:
@@ -167,7 +181,7 @@ def delta_curve(events: Sequence[Event], epsilons: Sequence[float]) -> list[floa
     found = _loss_distribution(whole, FINE).get_delta_for_epsilon(
         [epsilon * (1 - 1e-9) for epsilon in epsilons]
     )
-    return [min(1.0, float(delta) + PLD_NUMERICAL_SLACK) for delta in found]
+    return [min(1.0, float(delta) + whole.lost + PLD_NUMERICAL_SLACK) for delta in found]
 
 
 def find_root(
@@ -217,6 +231,9 @@ def epsilon_at_resolution(events: Sequence[Event], delta: float, resolution: flo
     whole = _Composition.of(events)
     if whole.is_empty:
         return 0.0
+    delta -= whole.lost
+    if delta <= 0:
+        return math.inf
     # The slack grows with epsilon: allow for one more than the first answer, then check.
     first = _epsilon(whole, delta, resolution)
     slack = samplers_slack(first + 1.0)
@@ -228,7 +245,9 @@ def epsilon_at_resolution(events: Sequence[Event], delta: float, resolution: flo
 
 def rough_epsilon(events: Sequence[Event], delta: float) -> float:
     """A guess by the central limit theorem, to start searches from; NOT a bound."""
-    return gaussian_epsilon(min(_Composition.of(events).rough_mu, _HOPELESS_MU), delta)
+    whole = _Composition.of(events)
+    left = max(delta - whole.lost, 1e-3 * delta)
+    return gaussian_epsilon(min(whole.rough_mu, _HOPELESS_MU), left)
 
 
 def samplers_slack(epsilon: float) -> float:
@@ -240,12 +259,16 @@ def samplers_slack(epsilon: float) -> float:
 
 @dataclass(frozen=True)
 class _Composition:
-    """Events without labels, added up by kind, so that equal costs hit the same cache."""
+    """Events without labels, added up by kind, so that equal costs hit the same cache.
+
+    `lost` is what is added to every delta; no bound below holds without it.
+    """
 
     mu_squared: float
     laplace: tuple[tuple[float, int], ...]
     pure: tuple[tuple[float, int], ...]
     subsampled: tuple[tuple[float, float, int], ...]
+    lost: float
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> _Composition:
@@ -253,9 +276,13 @@ class _Composition:
         laplace: Counter[float] = Counter()
         pure: Counter[float] = Counter()
         subsampled: Counter[tuple[float, float]] = Counter()
+        lost: list[float] = []
         for event in events:
             if isinstance(event, (GaussianEvent, GaussianFilterEvent)):
                 mu_squared.append(event.count / event.noise_multiplier**2)
+            elif isinstance(event, KeySelectionEvent):
+                mu_squared.append(event.count / event.noise_multiplier**2)
+                lost.append(event.count * event.delta)
             elif isinstance(event, LaplaceEvent):
                 laplace[event.noise_multiplier] += event.count
             elif isinstance(event, (ExponentialEvent, RandomizedResponseEvent)):
@@ -273,6 +300,7 @@ class _Composition:
             tuple(sorted(laplace.items())),
             tuple(sorted(pure.items())),
             tuple(sorted((*key, count) for key, count in subsampled.items())),
+            math.fsum(lost) * (1 + 1e-12),
         )
 
     @property

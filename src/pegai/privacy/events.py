@@ -111,6 +111,48 @@ class GaussianFilterEvent(Event):
 
 
 @dataclass(frozen=True)
+class KeySelectionEvent(Event):
+    """A release of those values that many patients share, with noisy counts.
+
+    Its cost is that of a Gaussian beside an event of chance `delta` that tells all: for every
+    epsilon, at most delta + (1 - delta) x the Gaussian's own. The proof is in `key_selection`.
+
+    Attributes:
+        noise_multiplier: Standard deviation of the noise / the whole weight of a patient.
+        delta: Bound on the chance that one use releases a value which one patient alone has.
+    """
+
+    kind: ClassVar[str] = "key_selection"
+    label: str
+    noise_multiplier: float
+    delta: float
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_positive("noise_multiplier", self.noise_multiplier)
+        self._check_positive("delta", self.delta)
+        if self.delta >= 1:
+            raise PrivacyError(f"event {self.label!r}: delta must be below 1, not {self.delta!r}")
+
+    @property
+    def gaussian_part(self) -> GaussianEvent:
+        """What it costs but for `delta`, which each use adds."""
+        return GaussianEvent(self.label, self.noise_multiplier, self.count)
+
+    def to_dp_event(self) -> Any:
+        """Refused: `dp_accounting` has no event that only adds to delta.
+
+        Raises:
+            PrivacyError: Always; nothing must count it as a Gaussian alone.
+        """
+        raise PrivacyError(
+            f"event {self.label!r}: dp_accounting can't state the delta of a key selection",
+            hint="account for its gaussian_part, and add count x delta to delta",
+        )
+
+
+@dataclass(frozen=True)
 class LaplaceEvent(Event):
     """Laplace noise on a vector; pure (1 / noise_multiplier)-DP.
 
@@ -242,6 +284,7 @@ class SubsampledGaussianEvent(Event):
 _KINDS: dict[str, type[Event]] = {
     "gaussian": GaussianEvent,
     "gaussian_filter": GaussianFilterEvent,
+    "key_selection": KeySelectionEvent,
     "laplace": LaplaceEvent,
     "exponential": ExponentialEvent,
     "randomized_response": RandomizedResponseEvent,

@@ -9,7 +9,8 @@ all, which is to say that for every epsilon >= 0
 with neighbours either way round; for epsilon < 0 it follows, as both sides are symmetric. A pair
 with that property dominates the mechanism, also under adaptive composition (Zhu, Dong and Wang
 2022, "Optimal accounting of differential privacy via characteristic function", theorem 10). Events
-that are all Gaussian have their exact mu and no remainder. The privacy-loss distribution of DP-SGD
+that are all Gaussian have their exact mu and no remainder; a key selection is such a pair by its
+proof (`key_selection`), so its delta is all remainder. The privacy-loss distribution of DP-SGD
 with its many steps is so near a Gaussian's (Bu, Dong, Long and Su 2020) that its mu is within about
 1 % of that of its epsilon and delta.
 
@@ -41,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pegai.errors import PrivacyError
-from pegai.privacy.accountant import compute_epsilon, delta_curve, exact_mu_squared
+from pegai.privacy.accountant import compute_epsilon, delta_curve, exact_mu_squared, split_lost
 from pegai.privacy.events import Event, is_positive
 
 Floats = NDArray[np.float64]
@@ -78,8 +79,8 @@ def gaussian_cost(events: Sequence[Event], remainder: float) -> GaussianCost:
 
     Args:
         events: Planned events; none cost nothing.
-        remainder: In (0, 1); not used where all events are Gaussian. A hundredth of the delta that
-            counts does well.
+        remainder: In (0, 1); not used where all events are Gaussian or key selections. A hundredth
+            of the delta that counts does well. The deltas of key selections come on top of it.
 
     Returns:
         An upper bound; of infinite mu where none can be given.
@@ -89,10 +90,11 @@ def gaussian_cost(events: Sequence[Event], remainder: float) -> GaussianCost:
     """
     if not (is_positive(remainder) and remainder < 1):
         raise PrivacyError(f"a remainder must lie strictly between 0 and 1, not {remainder!r}")
-    exact = exact_mu_squared(events)
+    rest, lost = split_lost(events)
+    exact = exact_mu_squared(rest)
     if exact is not None:
-        return GaussianCost(exact, 0.0)
-    return _covered(tuple(events), float(remainder))
+        return GaussianCost(exact, lost)
+    return GaussianCost.sum([_covered(tuple(rest), float(remainder)), GaussianCost(0.0, lost)])
 
 
 @lru_cache(maxsize=64)

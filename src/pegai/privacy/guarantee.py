@@ -256,7 +256,7 @@ class Guarantee:
         ]
         if self.public:
             sentences.append(
-                "It takes as public, not learnt from these data: " + "; ".join(self.public) + "."
+                "It takes as public, and counts nothing for: " + "; ".join(self.public) + "."
             )
         return sentences
 

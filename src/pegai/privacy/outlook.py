@@ -145,6 +145,7 @@ def event_in_words(event: Event) -> str:
     known = {
         "noise_multiplier": "noise multiplier {:.4g}",
         "epsilon": "epsilon {:.4g} each",
+        "delta": "a value of one patient alone gets through with chance {:.3g} each",
         "sampling_probability": "each patient in a step with chance {:.4g}",
     }
     said = [text.format(fields[name]) for name, text in known.items() if name in fields]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Protocol, cast
 
 import numpy as np
@@ -24,12 +24,14 @@ from pegai.privacy.events import (
     ExponentialEvent,
     GaussianEvent,
     GaussianFilterEvent,
+    KeySelectionEvent,
     LaplaceEvent,
     RandomizedResponseEvent,
     SubsampledGaussianEvent,
     is_positive,
 )
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
+from pegai.privacy.key_selection import KeySelectionMechanism, entries
 from pegai.privacy.ledger import Ledger
 from pegai.privacy.ledger_chain import Entry
 from pegai.privacy.mechanisms import (
@@ -262,6 +264,36 @@ class Session:
         self._consume(label)
         mechanism = RandomizedResponseMechanism(event.epsilon, event.categories)
         return self._release(label, "randomized_response", codes, 1.0, mechanism)
+
+    def select_keys(
+        self, label: str, keys: Sequence[str], weights: Array, *, whole: int, max_keys: int
+    ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """The values that many patients share, with noisy weights; see `key_selection`.
+
+        Args:
+            label: A planned key selection.
+            keys: The values that occur, none twice. How many, and in which order, is private and
+                stays so.
+            weights: Integers, shape (keys,). A patient adds at most `whole` in all, to at most
+                `max_keys` of them; the caller sees to it.
+            whole: The weight of a patient; public.
+            max_keys: The most values of one patient; public.
+
+        Returns:
+            The released keys, sorted, and their noisy weights, shape (released,).
+
+        Raises:
+            PlanError: No such planned event, or it is used up.
+        """
+        event = self._planned(label)
+        if not isinstance(event, KeySelectionEvent):
+            raise _wrong_kind(event, "select_keys")
+        self._consume(label)
+        mechanism = KeySelectionMechanism(whole, event.noise_multiplier, event.delta, max_keys)
+        released = self._release(
+            label, "select_keys", entries(keys, weights), float(whole), mechanism
+        )
+        return tuple(released["key"]), released["weight"].astype(np.int64)
 
     def poisson_sample(self, label: str, population: int) -> NDArray[np.bool_]:
         """Who is in this step: each patient independently with the planned probability.

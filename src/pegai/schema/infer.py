@@ -79,6 +79,11 @@ def infer(frame: pl.DataFrame, *, dataset: str | None = None) -> Schema:
     return Schema(fields=tuple(columns), missing_values=missing, pegai=privacy)
 
 
+def is_draft_note(description: str | None) -> bool:
+    """Whether a column's description is what `infer` says of one without a domain."""
+    return description in _DESCRIBED.values()
+
+
 def _markers_seen(frame: pl.DataFrame) -> list[str]:
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
     seen: set[str] = set()

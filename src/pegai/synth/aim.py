@@ -227,7 +227,7 @@ class AIM(Synthesizer):
         columns = len(measurer.measured.layout.sizes)
         progress("measuring marginals", 0.0)
         by_class = signal > SPLIT_SIGNAL and config.measures_all(columns)
-        more = 1 + (SPLIT_SIGNAL / signal) ** 0.5 if by_class else (PAIR_SIGNAL / signal) ** 0.5
+        more = 1 + SPLIT_SIGNAL / signal if by_class else (PAIR_SIGNAL / signal) ** 0.5
         share = config.ones_share * max(1.0, more)
         # A hair less than the whole, so that rounding can't ask for more than there is.
         total = measurer.left * (1 - 1e-9)

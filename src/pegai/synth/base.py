@@ -259,8 +259,14 @@ def taken_as_public(schema: Schema) -> tuple[str, ...]:
     """What a guarantee rests on, in words."""
     whose = f"whose row is whose: the column {schema.unit!r}"
     rules = "which combinations of levels are impossible"
+    found = [c.name for c in schema.modelled if c.pegai.source.startswith("dp-estimate")]
+    earlier = (
+        "bounds and categories that were estimated from the data before, under a charge of their "
+        f"own in the ledger: {', '.join(found)}"
+    )
     return (
         "the schema: columns, types, categories, bounds, decimals, where a value is required",
+        *((earlier,) if found else ()),
         *((rules,) if schema.impossible else ()),
         whose if schema.unit is not None else "that each row is one patient",
         "the settings of the method",
