@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -118,6 +119,12 @@ class RowBlock:
     partners: Array
     whole: Cells
     split: Cells
+
+    @cached_property
+    def places(self) -> Array | slice:
+        """The partners, as a slice where they lie side by side: that needs no copy."""
+        first, last = int(self.partners[0]), int(self.partners[-1])
+        return slice(first, last + 1) if last - first + 1 == len(self.partners) else self.partners
 
 
 @dataclass(frozen=True, eq=False)

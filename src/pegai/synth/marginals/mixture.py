@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pegai.synth.marginals.measurements import Array, Cells, Layout, Problem, RowBlock
 
@@ -108,6 +109,18 @@ def fit_mixture(
     if not problem.layout.sizes:
         shares = (problem.totals / problem.totals.sum())[:, None]
         return Mixture(problem.layout, shares, np.zeros((len(shares), 1, 0), np.float32))
+    # Its many small products lose more by parting them among threads than they win.
+    with threadpool_limits(1, user_api="blas"):
+        return _fitted(problem, settings, rng, start, told)
+
+
+def _fitted(
+    problem: Problem,
+    settings: FitSettings,
+    rng: np.random.Generator,
+    start: Mixture | None,
+    told: Told,
+) -> Mixture:
     fit = _Fit(problem, settings.price)
     logits, gates = _start(problem, settings, rng) if start is None else _resume(start)
     adam = _Adam([logits, gates])
@@ -133,7 +146,7 @@ def misfit(mixture: Mixture, problem: Problem) -> float:
     for block in problem.blocks:
         left = mixture.shares[:, :, problem.layout.span(block.column)]
         left = left * mixture.weights[:, :, None]
-        joint = total * np.matmul(left.transpose(0, 2, 1), mixture.shares[:, :, block.partners])
+        joint = total * np.matmul(left.transpose(0, 2, 1), mixture.shares[:, :, block.places])
         distance += _squares(block.split, joint)
         distance += _squares(block.whole, joint.sum(axis=0, keepdims=True))
     return distance
@@ -217,13 +230,14 @@ class _Fit:
         split: _Scaled | None,
     ) -> None:
         span = self.layout.span(block.column)
-        left, right = shares[:, :, span], shares[:, :, block.partners]
+        partners = block.places
+        left, right = shares[:, :, span], shares[:, :, partners]
         joint = np.matmul((left * weights[:, :, None]).transpose(0, 2, 1), right)
         slope = np.zeros_like(joint) if split is None else split.slope(joint)
         if whole is not None:
             slope += whole.slope(joint.sum(axis=0, keepdims=True))
         at[:, :, span] += np.matmul(right, slope.transpose(0, 2, 1))
-        at[:, :, block.partners] += np.matmul(left, slope)
+        at[:, :, partners] += np.matmul(left, slope)
 
 
 class _Adam:
