@@ -187,3 +187,38 @@ assert made["t"].isna().tolist() == [False, True] and str(made["a"].dtype) == "i
 assert "pyarrow" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
+
+
+ODD = [True, "unknown", 3, 2.5, float("inf"), 10**30, [1], {"a": 1}, b"x", dt.date(1, 1, 1),
+       dt.datetime(2020, 1, 1, tzinfo=dt.UTC), object()]  # fmt: skip
+"""What one patient's cell may hold."""
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    ("values", "field", "expected"),
+    [
+        ([True, False, None], {"type": "string", "categories": ["true", "false"]},
+         ["true", "false", None]),
+        ([True, False, None], {"type": "boolean"}, [True, False, None]),
+        ([1, 2, None], {"type": "integer"}, [1, 2, None]),
+        ([1.0, 2.0, None], {"type": "string", "categories": ["1", "2"]}, ["1", "2", None]),
+        ([0.5, 2.0, None], {"type": "number"}, [0.5, 2.0, None]),
+        (["a", "b", None], {"type": "string", "categories": ["a", "b"]}, ["a", "b", None]),
+        ([dt.date(2020, 1, 2), dt.date(2021, 3, 4), None], {"type": "date", "format": "%d.%m.%Y"},
+         [dt.date(2020, 1, 2), dt.date(2021, 3, 4), None]),
+        ([dt.date(2020, 1, 2), dt.date(2021, 3, 4), None], {"type": "date"},
+         [dt.date(2020, 1, 2), dt.date(2021, 3, 4), None]),
+        ([dt.datetime(2020, 1, 2, 3), dt.datetime(2021, 3, 4), None], {"type": "datetime"},
+         [dt.datetime(2020, 1, 2, 3), dt.datetime(2021, 3, 4), None]),
+    ],
+)  # fmt: skip
+def test_before_a_private_fit_one_cell_changes_no_other(odd, values, field, expected) -> None:
+    from pegai.data.conform import table_from
+    from pegai.schema import schema_from_dict
+
+    schema = schema_from_dict({"fields": [{"name": "x", **field}]})
+    for cells in (values, [*values, odd]):
+        frame = pd.DataFrame({"x": pd.Series(cells, dtype=object)})
+        read = table_from(frame, schema, cell_by_cell=True)["x"]
+        assert read.to_list()[:3] == expected

@@ -1,7 +1,8 @@
 """What private marginals must still be worth on the bundled table; limits lie five deviations off.
 
-Noise can't be seeded, so these are statistical. Over 20 fits at epsilon 3, mean and standard deviation:
-AUC of aim .859, .009; distance of aim .082, .005, of mst .100, .005, of independent columns .153, .003.
+Noise can't be seeded, so these are statistical. Over 20 fits at epsilon 3, mean and standard
+deviation: AUC of aim .859, .009; distance of aim .082, .005, of mst .100, .005, of independent
+columns .153, .003.
 """
 
 from __future__ import annotations

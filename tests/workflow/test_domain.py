@@ -347,3 +347,24 @@ def test_a_later_guarantee_says_that_the_domain_was_charged_before() -> None:
         ]
         assert bool(said) is named
         assert not named or said[0].endswith(": x")
+
+
+def test_notes_of_a_draft_are_not_written() -> None:
+    """They say what was seen in the data: that a column is empty, or that it is free text."""
+    from pegai.encode.domain import without_private
+    from pegai.schema import schema_from_dict
+    from pegai.schema.infer import infer
+
+    frames = [
+        pl.DataFrame({"x": pl.Series([None, None], dtype=pl.String)}),
+        pl.DataFrame({"x": [f"note {i}" for i in range(400)]}),
+        pl.DataFrame({"x": ["01/02/2020", "03/04/2021"]}),
+    ]
+    for frame in frames:
+        draft = infer(frame)
+        assert draft["x"].description
+        assert without_private(draft)["x"].description is None
+    own = {"name": "x", "type": "string", "description": "by the protocol"}
+    assert (
+        without_private(schema_from_dict({"fields": [own]}))["x"].description == own["description"]
+    )

@@ -104,8 +104,10 @@ def estimate(
 ) -> None:
     """Estimate bounds and categories that are missing or private, with differential privacy.
 
-    Names, types, roles and decimals of the draft are taken as public: check them first. The ledger
-    is charged before a row is looked at. Public sources stay as they are and cost nothing.
+    All else in the draft is taken as public: names, types, which columns have categories, roles,
+    decimals, formats, what means missing, rows a patient. schema infer read these from the data
+    too: check them first. The ledger is charged before anything is drawn. Public sources stay as
+    they are and cost nothing.
 
     Exit code 1 if a column's values did not stand out of the noise; the rest is written.
     """

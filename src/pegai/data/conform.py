@@ -68,7 +68,8 @@ def table_from(
     Raises:
         DataError: It is no frame, or does not fit the schema.
     """
-    return conform(to_polars(native), schema, extra=extra, cell_by_cell=cell_by_cell)
+    frame = to_polars(native, schema=schema if cell_by_cell else None)
+    return conform(frame, schema, extra=extra, cell_by_cell=cell_by_cell)
 
 
 def load_table(

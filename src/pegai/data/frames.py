@@ -8,6 +8,8 @@ The index of a pandas frame is not data and is left behind.
 from __future__ import annotations
 
 import datetime as dt
+import math
+from decimal import Decimal
 from typing import Any, TypeVar, cast
 
 import narwhals as nw
@@ -15,16 +17,21 @@ import numpy as np
 import polars as pl
 
 from pegai.errors import DataError
+from pegai.schema import Column, Schema
 from pegai.schema.parse import null_where
 
 FrameT = TypeVar("FrameT")
 
 
-def to_polars(native: Any) -> pl.DataFrame:
+def to_polars(native: Any, *, schema: Schema | None = None) -> pl.DataFrame:
     """A frame of any supported library as a Polars frame.
 
     Args:
         native: pandas, Polars (eager or lazy), PyArrow, or another eager frame narwhals knows.
+        schema: Before a private fit: Python objects of pandas become texts one by one, as a file of
+            this schema would write them, and what no file could hold is missing. Otherwise all
+            values of a column decide together what type it has. (What type a frame's column has
+            is the caller's to know: it is taken as public.)
 
     Returns:
         Shape (rows, columns). Categories are text; missing is null, and so is NaN of pandas,
@@ -38,7 +45,7 @@ def to_polars(native: Any) -> pl.DataFrame:
     if isinstance(native, pl.LazyFrame):
         return cast("pl.DataFrame", native.collect())
     if nw.dependencies.is_pandas_dataframe(native):
-        return _from_pandas(native)
+        return _from_pandas(native, schema)
     if nw.dependencies.is_pyarrow_table(native):
         _check_names([str(name) for name in native.column_names])
         return pl.DataFrame(pl.from_arrow(native))
@@ -86,13 +93,17 @@ def like(frame: pl.DataFrame, native: FrameT) -> FrameT:
     return made
 
 
-def _from_pandas(native: Any) -> pl.DataFrame:
+def _from_pandas(native: Any, schema: Schema | None) -> pl.DataFrame:
     if native.columns.nlevels > 1:
         raise DataError("the columns have several levels", hint="flatten them to one name each")
     names = [str(name) for name in native.columns]
     _check_names(names)
+    columns = [None if schema is None or n not in schema else schema[n] for n in names]
     return pl.DataFrame(
-        [_pandas_column(native.iloc[:, i]).alias(name) for i, name in enumerate(names)]
+        [
+            _pandas_column(native.iloc[:, i], column).alias(name)
+            for i, (name, column) in enumerate(zip(names, columns, strict=True))
+        ]
     )
 
 
@@ -104,11 +115,12 @@ def _check_names(names: list[str]) -> None:
         )
 
 
-def _pandas_column(series: Any) -> pl.Series:
+def _pandas_column(series: Any, column: Column | None) -> pl.Series:
     dtype, missing = series.dtype, series.isna().to_numpy()
     kind = getattr(dtype, "kind", "O")
     if hasattr(dtype, "categories") and hasattr(series, "cat"):
-        levels = _objects(series.cat.categories.to_numpy(dtype=object), name=series.name)
+        listed = series.cat.categories.to_numpy(dtype=object)
+        levels = _objects(listed, name=series.name) if column is None else _texts(listed, column)
         codes = pl.Series(series.cat.codes.to_numpy().astype(np.int64))
         return levels.cast(pl.String).gather(null_where(codes, pl.Series(missing)))
     if kind == "M":
@@ -126,7 +138,7 @@ def _pandas_column(series: Any) -> pl.Series:
         )
     values = series.to_numpy(dtype=object).copy()
     values[missing] = None
-    return _objects(values, name=series.name)
+    return _objects(values, name=series.name) if column is None else _texts(values, column)
 
 
 def _pandas_datetimes(series: Any, missing: np.ndarray) -> pl.Series:
@@ -135,6 +147,41 @@ def _pandas_datetimes(series: Any, missing: np.ndarray) -> pl.Series:
     moments = utc.to_numpy(dtype="datetime64[us]").view(np.int64)
     cells = null_where(pl.Series(moments), pl.Series(missing)).cast(pl.Datetime("us"))
     return cells if zone is None else cells.dt.replace_time_zone("UTC")
+
+
+def _texts(values: np.ndarray, column: Column) -> pl.Series:
+    """Python objects as texts, each by itself: one must not change how others are read."""
+    return pl.Series([_text(value, column) for value in values], dtype=pl.String)
+
+
+def _text(value: Any, column: Column) -> str | None:
+    """How a file would write a value of the column; None for what no file could hold."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, dt.date):
+        return _date_text(value, column)
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        whole = number.is_integer() and abs(number) < 2**53
+        return None if math.isnan(number) else str(int(number)) if whole else repr(number)
+    return str(value) if isinstance(value, Decimal) else None
+
+
+def _date_text(value: dt.date, column: Column) -> str | None:
+    moment = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
+    try:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+        if column.format is not None and column.type in ("date", "datetime"):
+            return moment.strftime(column.format)
+        timed = column.type == "datetime" or moment.time() != dt.time()
+        return moment.isoformat() if timed and column.type != "date" else moment.date().isoformat()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _objects(values: np.ndarray, *, name: object) -> pl.Series:

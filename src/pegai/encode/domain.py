@@ -84,6 +84,8 @@ def without_private(schema: Schema) -> Schema:
 def _cleared(column: Column) -> Column:
     if column.is_public:
         return column
+    if is_draft_note(column.description):
+        column = column.model_copy(update={"description": None})
     if column.type == "boolean":
         return column.model_copy(
             update={"pegai": column.pegai.model_copy(update={"source": BY_TYPE})}

@@ -72,6 +72,11 @@ def find_dates(present: pl.Series) -> Dates | None:
     return None
 
 
+def is_ambiguous_note(description: str | None) -> bool:
+    """Whether a description says that day and month can't be told apart."""
+    return description is not None and description.startswith(_AMBIGUOUS.partition(".")[0])
+
+
 def _undecided(by_day: Dates, by_month: Dates) -> Dates:
     kind = "datetime" if "%M" in (by_day.pattern or "") else "date"
     text = _AMBIGUOUS.format(kind=kind, first=by_day.pattern, second=by_month.pattern)

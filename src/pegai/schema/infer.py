@@ -29,7 +29,7 @@ import polars as pl
 
 from pegai.errors import DataError
 from pegai.schema.columns import Category, Column, ColumnPrivacy, Constraints, Role
-from pegai.schema.dates import find_dates
+from pegai.schema.dates import find_dates, is_ambiguous_note
 from pegai.schema.names import Hint, is_age, name_hint
 from pegai.schema.parse import Mark, blank_missing, decimal_mark
 from pegai.schema.table_schema import Schema, TablePrivacy
@@ -80,8 +80,8 @@ def infer(frame: pl.DataFrame, *, dataset: str | None = None) -> Schema:
 
 
 def is_draft_note(description: str | None) -> bool:
-    """Whether a column's description is what `infer` says of one without a domain."""
-    return description in _DESCRIBED.values()
+    """Whether a column's description is what `infer` says, which depends on the data."""
+    return description in _DESCRIBED.values() or is_ambiguous_note(description)
 
 
 def _markers_seen(frame: pl.DataFrame) -> list[str]:
