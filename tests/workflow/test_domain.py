@@ -368,3 +368,21 @@ def test_notes_of_a_draft_are_not_written() -> None:
     assert (
         without_private(schema_from_dict({"fields": [own]}))["x"].description == own["description"]
     )
+
+
+def test_what_the_draft_lists_decides_nothing(tmp_path) -> None:
+    """A rule stays or goes whatever the private list is: it is read from the data."""
+    written = []
+    for i, levels in enumerate((["a", "b"], ["a", "b", "rare"])):
+        fields = [
+            {"name": "x", "type": "string", "categories": levels},
+            {"name": "y", "type": "boolean", "pegai": {"source": "expert"}},
+        ]
+        rules = {"impossible": [{"x": ["a"], "y": [True]}]}
+        draft = schema_from_dict({"fields": fields, "pegai": rules})
+        frame = pl.DataFrame({"x": ["a", "b"] * 400, "y": [False] * 800})
+        privacy = Privacy(1.0, 1e-4, ledger=tmp_path / f"{i}.jsonl")
+        written.append(estimate_schema(frame, draft, privacy=privacy).schema)
+    assert written[0] == written[1]
+    assert written[0]["x"].levels == ("a", "b")
+    assert written[0].impossible == ()

@@ -164,10 +164,12 @@ def estimate_domain(table: Table, draft: Schema, session: Session) -> DomainEsti
     for column in todo:
         if not is_measured(column):
             found[column.name] = _estimate_categories(table, column, weights, session)
+    # Not on top of the draft: whether its private lists are the released ones is private too, and
+    # would show in which impossible combinations are kept.
     clear = without_private(draft)
     columns = tuple(found.get(c.name) or c for c in clear.columns)
     return DomainEstimate(
-        draft.replace_columns(columns),
+        clear.replace_columns(columns),
         tuple(c.name for c in todo if found[c.name] is not None),
         tuple(c.name for c in todo if found[c.name] is None),
     )
