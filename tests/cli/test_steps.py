@@ -387,7 +387,7 @@ def test_infer_tells_whose_privacy_it_drafted(pegai, clinic):
     done = pegai("schema infer patients.csv -o draft.json --json")
     assert done.json["unit"] == "mrn"
     said = pegai("schema infer patients.csv -o draft.json --force").out
-    assert "column 'mrn', up to 3 rows each" in said
+    assert "column 'mrn', up to 5 rows each" in said
 
 
 def test_deidentify(pegai, clinic):

@@ -14,31 +14,17 @@ from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.privacy.guarantee import Privacy
 from pegai.schema import Schema, breaks_any, schema_from_dict
-from pegai.synth.base import Fitted, Synthesizer
+from pegai.synth.base import Fitted
 from pegai.synth.catalog import CATALOG, load, make
 
-QUICK: dict[str, dict[str, Any]] = {
-    "ctgan": {"max_steps": 40, "hidden": 32, "privacy": {"steps": 8}},
-    "aim": {"steps": 20, "components": 4},
-}
+from .methods import QUICK, Tape, every, quick
+
 RULES: list[dict[str, list[Any]]] = [
     {"sex": ["m"], "pregnant": [True]},
     {"sex": ["f"], "pregnant": [None]},
     {"stage": [1], "died": [1]},
     {"stage": [4, None], "ward": [f"w{i}" for i in range(10, 30)], "died": [0]},
 ]
-
-every = pytest.mark.parametrize("name", list(CATALOG))
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PEGAI_LEDGER", raising=False)
-
-
-def quick(name: str) -> Synthesizer:
-    return make(name, QUICK.get(name, {}))
 
 
 def ruled(rules: list[dict[str, list[Any]]]) -> Schema:
@@ -71,7 +57,9 @@ def patients(rules: list[dict[str, list[Any]]], n: int = 150) -> Table:
             "sex": rng.choice(["f", "m"], n),
             "age": rng.integers(0, 110, n),
             "ward": rng.choice([f"w{i}" for i in range(30)], n),
-            "pregnant": [(None, True, False)[i] for i in rng.integers(0, 3, n)],
+            "pregnant": pl.Series(
+                [(None, True, False)[i] for i in rng.integers(0, 3, n)], dtype=pl.Boolean
+            ),
             "died": rng.integers(0, 2, n),
             "stage": rng.integers(1, 5, n),
         }
@@ -142,6 +130,54 @@ def test_a_schema_that_allows_no_row_is_told_at_sampling(
     assert "pegai.impossible" in (caught.value.hint or "")
 
 
+def only(rules: list[dict[str, list[Any]]], n: int, **cells: Any) -> Table:
+    """Patients who all have these cells."""
+    table = patients(rules, n)
+    types = table.frame.schema
+    same = [pl.lit(value, dtype=types[name]).alias(name) for name, value in cells.items()]
+    return Table(table.frame.with_columns(same), table.schema)
+
+
+@every
+def test_a_model_of_impossible_rows_alone_still_gives_possible_ones(
+    name: str, tmp_path: Path
+) -> None:
+    """Every real row breaks two rules."""
+    table = only(RULES, 150, sex="m", pregnant=True, stage=1, died=1)
+    assert table.frame.select(breaks_any(table.schema.impossible).all()).item()
+    model = fitted(name, table, tmp_path, private=False)
+    for given in ({}, {"sex": "m"}, {"pregnant": "true", "died": 1, "age": 30}):
+        sampled = model.sample(500, given=given, rng=2)
+        assert len(sampled) == 500
+        assert not sampled.frame.select(breaks_any(table.schema.impossible).any()).item()
+        for column, value in given.items():
+            assert set(sampled[column].cast(pl.String)) == {str(value)}
+    assert model.sample(50, rng=3).frame.equals(model.sample(50, rng=3).frame)
+
+
+@every
+@pytest.mark.parametrize("epsilon", [0.05, 2.0])
+def test_one_patient_who_is_impossible_and_noise_still_give_possible_rows(
+    name: str, epsilon: float, tmp_path: Path
+) -> None:
+    """Nearly all is forbidden, so that noise will hardly find what is not."""
+    rules: list[dict[str, list[Any]]] = [
+        *RULES,
+        {"sex": ["f", None], "stage": [1, 2, 3, 4]},
+        {"ward": [f"w{i}" for i in range(29)], "pregnant": [False, None]},
+        {"ward": ["w29", None], "stage": [1, 2, 3]},
+    ]
+    table = only(rules, 1, sex="m", pregnant=True, stage=1, died=1)
+    privacy = Privacy(epsilon, 1e-4, ledger=tmp_path / "ledger.jsonl")
+    model = quick(name).fit(table, privacy=privacy)
+    for given in ({}, {"died": 1}, {"sex": "m"}):
+        sampled = model.sample(20, given=given, rng=1)
+        assert len(sampled) == 20
+        assert not sampled.frame.select(breaks_any(table.schema.impossible).any()).item()
+        for column, value in given.items():
+            assert set(sampled[column]) == {value}
+
+
 @every
 def test_a_rule_that_never_bites_changes_no_byte(name: str, tmp_path: Path) -> None:
     """Sampled as without rules, unless a row has to be drawn again."""
@@ -152,22 +188,6 @@ def test_a_rule_that_never_bites_changes_no_byte(name: str, tmp_path: Path) -> N
     drawn = without.sample(300, rng=4)
     assert not drawn.frame.select(breaks_any(ruled_out.schema.impossible).any()).item()
     assert ruled_out.sample(300, rng=4).frame.equals(drawn.frame)
-
-
-class Tape:
-    """Notes what mechanisms are given and replays fixed outputs in place of noise."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, str, np.ndarray, float]] = []
-
-    def record(self, label: str, kind: str, values: np.ndarray, sensitivity: float) -> np.ndarray:
-        self.calls.append((label, kind, values, sensitivity))
-        rng = np.random.default_rng(len(self.calls))
-        if kind == "poisson_sample":
-            return rng.random(int(values[0])) < 0.3
-        if kind == "choose":
-            return rng.integers(len(values), size=1)
-        return rng.normal(20, 10, values.shape)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +205,7 @@ def test_record_and_replay_with_a_patient_who_breaks_rules(
     odd = odd.cast(dict(possible.frame.schema))
     more = Table(pl.concat([possible.frame, odd]), table.schema)
     tapes, seen = (Tape(), Tape()), []
-    settings = {**QUICK.get(name, {}), **more_settings}
+    settings = {**QUICK[name], **more_settings}
     for i, data in enumerate((possible, more)):
         told: list[tuple[str, float]] = []
         model = make(name, settings).fit(

@@ -29,28 +29,11 @@ from pegai.errors import (
 from pegai.privacy.guarantee import AUDIT_ONLY, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.schema import Schema, schema_from_dict
-from pegai.synth.base import Fitted, Synthesizer
+from pegai.synth.base import Fitted
 from pegai.synth.catalog import CATALOG, load, make
 from pegai.synth.files import ModelFile
 
-QUICK: dict[str, dict[str, Any]] = {
-    "ctgan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
-    "independent": {},
-    "mst": {},
-    "aim": {"steps": 30, "components": 4},
-}
-
-every = pytest.mark.parametrize("name", list(CATALOG))
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PEGAI_LEDGER", raising=False)
-
-
-def quick(name: str) -> Synthesizer:
-    return make(name, QUICK[name])
+from .methods import Tape, every, quick
 
 
 def private(tmp_path: Path, *, epsilon: float = 2.0, ledger: str = "ledger.jsonl") -> Privacy:
@@ -321,24 +304,6 @@ def test_a_model_of_an_unknown_method_is_refused(name: str, tmp_path: Path) -> N
     path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match="pegai-model/99"):
         load(tmp_path / "model")
-
-
-class Tape:
-    """Records what mechanisms are given and replays fixed outputs in place of noise."""
-
-    def __init__(self, outputs: list[np.ndarray] | None = None) -> None:
-        self.calls: list[tuple[str, str, np.ndarray, float]] = []
-        self.outputs = outputs
-
-    def record(self, label: str, kind: str, values: np.ndarray, sensitivity: float) -> np.ndarray:
-        self.calls.append((label, kind, values, sensitivity))
-        rng = np.random.default_rng(len(self.calls))
-        if kind == "poisson_sample":
-            return rng.random(int(values[0])) < 0.3
-        if kind == "choose":
-            return rng.integers(len(values), size=1)
-        # The replayed output may depend on the public shape only, never on the values.
-        return rng.normal(20, 10, values.shape)
 
 
 def neighbours() -> dict[str, tuple[Table, Table]]:

@@ -195,10 +195,23 @@ def test_only_one_site_and_one_target():
 def test_the_patient_column_is_the_unit():
     frame = pl.DataFrame({"id": ["1", "2", "3", "4"], "subject_id": ["7", "7", "7", "8"]})
     schema = infer(frame, dataset="ward")
-    assert (schema.unit, schema.pegai.max_rows_per_unit) == ("subject_id", 3)
+    assert (schema.unit, schema.pegai.max_rows_per_unit) == ("subject_id", 5)
     assert schema.pegai.dataset == "ward"
     assert infer(frame.select("id")).unit == "id"
     assert infer(pl.DataFrame({"x": ["1", "2"]})).unit is None
+
+
+@pytest.mark.parametrize(
+    ("most", "drafted"),
+    [
+        *[(1, 1), (2, 2), (3, 5), (5, 5), (6, 10), (10, 10), (11, 20), (20, 20), (21, 50)],
+        *[(50, 50), (51, 100), (99, 100), (100, 100), (101, 200), (999, 1000), (2001, 5000)],
+    ],
+)
+def test_the_most_rows_of_a_patient_are_drafted_on_a_coarse_grid(most, drafted):
+    ids = pl.Series("patient_id", ["7"] * most + ["8"])
+    schema = infer(pl.DataFrame({"patient_id": ids}))
+    assert schema.pegai.max_rows_per_unit == drafted
 
 
 def test_many_levels():
@@ -257,8 +270,8 @@ def test_columns_of_few_pieces_fit(pieces, repeat):
     ("path", "unit", "rows_per_unit"),
     [
         ("support2/support2.csv", None, 1),
-        ("pbc2_longitudinal/pbc2.csv", "id", 16),
-        ("mimic3_demo/ADMISSIONS.csv.gz", "subject_id", 15),
+        ("pbc2_longitudinal/pbc2.csv", "id", 20),
+        ("mimic3_demo/ADMISSIONS.csv.gz", "subject_id", 20),
         ("mimic3_demo/PATIENTS.csv.gz", "subject_id", 1),
         ("eicu_demo_hourly/sta.parquet", None, 1),
     ],

@@ -103,17 +103,64 @@ def test_rows_that_are_too_rare_are_copied_after_a_bounded_number_of_draws() -> 
     assert sum(calls) < 400 + 21 * 16_384
 
 
-def test_where_every_row_is_impossible_the_rule_and_the_way_out_are_named() -> None:
-    with pytest.raises(UsageError, match="sex=m, pregnant=true") as caught:
-        sampled(schema(PREGNANT_MEN, {"sex": ["f"], "pregnant": [None]}), [0, 0, 0, 1.0], 50)
-    assert "pegai.impossible" in (caught.value.hint or "")
+def test_where_every_row_drawn_is_impossible_rows_are_mended() -> None:
+    """Sex, which comes first, stays; levels come by their shares in the model."""
+    rules = schema(PREGNANT_MEN, {"sex": ["f"], "pregnant": [False, None]})
+    table, calls, _ = sampled(rules, [0.5, 0, 0, 0.5], 4000)
+    assert len(table) == 4000
+    assert sum(calls) < 4000 + 21 * 16_384
+    # A row's own columns stay, but for the one that yields; its other columns are no concern.
+    first = drawn_from(rules, [0.5, 0, 0, 0.5], np.random.default_rng(0), [])(4000)
+    assert table.frame.select("sex", "row").equals(first.frame.select("sex", "row"))
+    assert set(table.frame.filter(sex="f")["pregnant"]) == {True}
+    # Half of the model's rows are False, and nearly none is missing.
+    men = table.frame.filter(sex="m")["pregnant"]
+    assert men.null_count() < 10
+    assert set(men.drop_nulls()) == {False}
+    again, _, _ = sampled(rules, [0.5, 0, 0, 0.5], 4000)
+    assert again.frame.equals(table.frame)
+
+
+def test_one_possible_row_is_enough_for_the_models_own_rows() -> None:
+    """Mending would also give men; the model's own possible rows are of women only."""
+    table, _, _ = sampled(schema(PREGNANT_MEN), [0, 1e-4, 0, 1 - 1e-4], 50, seed=2)
+    assert set(table["sex"]) == {"f"}
+
+
+def test_what_is_given_stays_where_rows_are_mended() -> None:
+    rules = schema(PREGNANT_MEN)
     rng = np.random.default_rng(0)
-    draw = drawn_from(schema(PREGNANT_MEN), [0, 0, 0, 1.0], rng, [])
+    draw = drawn_from(rules, [0, 0, 0, 1.0], rng, [])
+    for given, sex, pregnant in (
+        ({"pregnant": "true", "row": None}, {"f", None}, {True}),
+        ({"sex": "m"}, {"m"}, {False, None}),
+    ):
+        table = without_impossible(draw, 270_000, schema=rules, given=given, rng=rng)
+        assert len(table) == 270_000
+        assert set(table["sex"]) == sex
+        assert set(table["pregnant"]) == pregnant
+
+
+NO_MEN = [{"sex": ["m"], "pregnant": [True, None]}, {"sex": ["m"], "pregnant": [False]}]
+
+
+def test_where_no_row_is_possible_the_rules_and_the_way_out_are_named() -> None:
+    spared = {"sex": ["f"], "pregnant": [None]}
+    none = schema(spared, *NO_MEN, {"sex": ["f", None], "pregnant": [True, False, None]})
+    with pytest.raises(UsageError, match="every row is impossible") as caught:
+        sampled(none, [0, 0, 0, 1.0], 50)
+    for shown in ("sex=m, pregnant=true|missing", "sex=m, pregnant=false", "sex=f|missing"):
+        assert shown in str(caught.value)
+    assert "sex=f, pregnant=missing" not in str(caught.value)
+    assert "pegai.impossible" in (caught.value.hint or "")
+    rng, calls = np.random.default_rng(0), list[int]()
+    draw = drawn_from(schema(*NO_MEN), [0, 0, 0, 1.0], rng, calls)
     with pytest.raises(UsageError, match="given sex=m, row=missing is impossible") as caught:
         without_impossible(
-            draw, 5, schema=schema(PREGNANT_MEN), given={"sex": "m", "row": None}, rng=rng
+            draw, 5, schema=schema(*NO_MEN), given={"sex": "m", "row": None}, rng=rng
         )
     assert "give other values" in (caught.value.hint or "")
+    assert calls == [5]
 
 
 def test_what_is_given_must_be_possible() -> None:

@@ -20,7 +20,8 @@ from pegai.errors import PegaiError
 from pegai.privacy.events import GaussianEvent, GaussianFilterEvent, SubsampledGaussianEvent
 from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.mechanisms import GaussianMechanism, LaplaceMechanism
-from pegai.privacy.session import Recorder, Session
+from pegai.privacy.recorder import Recorder
+from pegai.privacy.session import Session
 
 CHECK = "mechanisms"
 SAMPLES = 200_000

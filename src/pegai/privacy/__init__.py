@@ -24,8 +24,9 @@ from pegai.privacy.mechanisms import (
     LaplaceMechanism,
 )
 from pegai.privacy.randomized_response import RandomizedResponseMechanism
+from pegai.privacy.recorder import Recorder
 from pegai.privacy.samplers import SecureRandom
-from pegai.privacy.session import Recorder, Session
+from pegai.privacy.session import Session
 
 __all__ = [
     "AUDIT_ONLY",

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, Protocol, cast
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,37 +41,12 @@ from pegai.privacy.mechanisms import (
     LaplaceMechanism,
 )
 from pegai.privacy.randomized_response import RandomizedResponseMechanism
+from pegai.privacy.recorder import Array, Mechanism, Recorder, show_mechanism
 from pegai.privacy.samplers import MAX_DRAWS, SecureRandom
-
-Array = NDArray[Any]
 
 FILTER_ROUNDING = 2.0**-40
 """Relative part by which the sum of what a filter spends may pass it, from rounding alone; the
 noise is 2^-30 wider than it must be (see `mechanisms`), which is more."""
-
-
-class Mechanism(Protocol):
-    """What releases values with noise."""
-
-    def release(self, values: Array) -> Array:
-        """The values with noise, or a choice among them."""
-        ...
-
-
-class Recorder(Protocol):
-    """Watches what mechanisms are given, for record-and-replay audits; voids the guarantee."""
-
-    def record(self, label: str, kind: str, values: Array, sensitivity: float) -> Array | None:
-        """Note a call; an array returned is released in place of fresh noise."""
-        ...
-
-
-class MechanismRecorder(Recorder, Protocol):
-    """A recorder that is also shown the mechanism of each release, just before it."""
-
-    def record_mechanism(self, label: str, mechanism: Mechanism) -> None:
-        """Note what will release the next values of `label`."""
-        ...
 
 
 class Session:
@@ -399,8 +374,7 @@ class Session:
                 f"a session releases at most {MAX_DRAWS} numbers, which its delta accounts for"
             )
         if self._recorder is not None:
-            if hasattr(self._recorder, "record_mechanism"):
-                cast("MechanismRecorder", self._recorder).record_mechanism(label, mechanism)
+            show_mechanism(self._recorder, label, mechanism)
             replayed = self._recorder.record(label, kind, values.copy(), sensitivity)
             if replayed is not None:
                 return np.array(replayed)

@@ -18,6 +18,9 @@ a fit with privacy refuses it until someone replaces it by public knowledge. The
 Missing is an empty cell, or one of `MISSING_TEXTS`, which are listed in the draft if they occur.
 `-9` and the like are not: only a person knows. In a column of numbers or dates a lone `.`, `-` or
 `None` counts too.
+
+`max_rows_per_unit` is rounded up to 1, 2, 5, 10, 20, 50, 100 ...: the exact number would be a fact
+about one patient.
 """
 
 from __future__ import annotations
@@ -235,9 +238,16 @@ def _unit(columns: Sequence[Column]) -> str | None:
 
 
 def _most_rows(cells: pl.Series, missing: Sequence[str]) -> int:
+    """The most rows of one patient, rounded up."""
     present = blank_missing(cells, missing).drop_nulls()
     most = present.value_counts(name="rows")["rows"].max()
-    return most if isinstance(most, int) else 1
+    return _rounded_up(most if isinstance(most, int) else 1)
+
+
+def _rounded_up(count: int) -> int:
+    """The first of 1, 2, 5, 10, 20, 50, 100 ... that is no smaller; the grid is public."""
+    power = 10 ** (len(str(count)) - 1)
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= count)
 
 
 def _with_role(column: Column, unit: str | None) -> Column:

@@ -22,12 +22,10 @@ import polars as pl
 from pegai.data.table import Table
 from pegai.encode.table import TableEncoder, summarize
 from pegai.errors import UsageError
-from pegai.privacy.calibrate import gaussian_noise_multiplier
-from pegai.privacy.events import GaussianFilterEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
-from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.base import Fitted, Progress, Synthesizer
 from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import class_column
@@ -43,10 +41,10 @@ from pegai.synth.marginals.measuring import (
     count_exactly,
 )
 from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
+from pegai.synth.marginals.planning import MARGINALS, one_filter
 from pegai.synth.marginals.preparing import Looking, prepare
 from pegai.synth.marginals.sampling import draw
 
-MARGINALS = "marginals"
 CHUNK_ROWS = 262_144
 EXACT_BINS = 20
 SPLIT_SIGNAL = 50.0
@@ -143,12 +141,7 @@ class AIM(Synthesizer):
 
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
         """One filter, from which every look is taken."""
-        whole = gaussian_noise_multiplier(privacy.epsilon, privacy.delta)
-        return Plan.make(
-            (GaussianFilterEvent(MARGINALS, whole),),
-            delta=privacy.delta,
-            public=taken_as_public(schema),
-        )
+        return one_filter(schema, privacy)
 
     def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
         """The noise in the number of patients, and in a table of two columns if all are measured.

@@ -19,7 +19,8 @@ from pegai.errors import (
     UsageError,
 )
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
-from pegai.privacy.session import Recorder, Session
+from pegai.privacy.recorder import Recorder
+from pegai.privacy.session import Session
 from pegai.schema import Schema
 from pegai.streams import Streams
 from pegai.synth.conditions import Given, check_given, without_impossible
@@ -68,8 +69,8 @@ class Fitted(ABC):
             n rows, none of them a combination that the schema calls impossible.
 
         Raises:
-            UsageError: n is not positive, `given` names an unknown column or value or is impossible
-                itself, or no row that the model draws is possible.
+            UsageError: n is not positive, `given` names an unknown column or value, or the schema
+                calls every row impossible, or every row with what is given.
         """
         if not 1 <= n <= MAX_ROWS:
             raise UsageError(f"n must lie between 1 and {MAX_ROWS:,}, not {n}")

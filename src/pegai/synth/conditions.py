@@ -2,8 +2,10 @@
 
 **Impossible combinations.** Rows that break a rule of the schema are drawn again: what is kept has
 exactly the model's law given that no rule is broken (rejection sampling). The number of rounds is
-bounded; rows that are still wanted then are copies of kept ones. Both look at synthetic rows and
-the public schema only: post-processing, which costs no budget.
+bounded; rows that are still wanted then are copies of kept ones. Where none was kept, since noise
+left a model with impossible rows only, rows are mended (`mending`): no fit is charged in vain.
+All of it looks at synthetic rows and the public schema only: post-processing, which costs no
+budget.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from pegai.data.table import DTYPES, Table
 from pegai.encode.datetimes import to_series
 from pegai.encode.table import TableEncoder
 from pegai.errors import UsageError
-from pegai.schema import Column, Impossible, Schema, breaks_any
+from pegai.schema import Column, Schema, breaks_any
+from pegai.synth.mending import conflict, mended
 
 Given = Mapping[str, str | int | float | None]
 """Values that every sampled row must have, by column."""
@@ -28,6 +31,9 @@ ROUNDS = 20
 
 ROUND_ROWS = 16_384
 """Rows of one round, where no more are wanted: finds what one row in ten thousand is."""
+
+SHOWN = 5
+"""Rules that an error names."""
 
 
 def check_given(given: Given, schema: Schema) -> Given:
@@ -124,28 +130,30 @@ def without_impossible(
         draw: Gives as many rows as asked for, each with what is given.
         n: How many are wanted.
         schema: Of the rows; without rules `draw` is called once, and nothing else is done.
-        given: For the message of the error.
-        rng: Chooses the rows that are copied.
+        given: Values that every row drawn has.
+        rng: Chooses the rows that are copied, and the levels of rows that are mended.
 
     Raises:
-        UsageError: Every row drawn breaks a rule.
+        UsageError: No row is possible by the rules, or none with what is given.
     """
     first = draw(n)
     rules = schema.impossible
     if not rules:
         return first
     possible = ~breaks_any(rules)
-    parts, drawn, kept = [first.frame.filter(possible)], n, 0
+    parts, drawn, last = [first.frame.filter(possible)], n, first.frame
+    if not parts[0].height:
+        _require_possible(schema, given)
     for _ in range(ROUNDS):
         kept = sum(part.height for part in parts)
         if kept >= n:
             break
-        rows = _round_rows(n - kept, share=max(kept, 1) / drawn)
-        parts.append(draw(rows).frame.filter(possible))
-        drawn += rows
+        last = draw(_round_rows(n - kept, share=max(kept, 1) / drawn)).frame
+        parts.append(last.filter(possible))
+        drawn += last.height
     rows = pl.concat(parts).head(n)
     if not rows.height:
-        raise _nothing_possible(_most_broken(first.frame, rules), given, drawn)
+        return mended(first, drawn=last, given=given, rng=rng)
     copied = rng.integers(rows.height, size=n - rows.height)
     return Table(pl.concat([rows, rows[copied]]) if copied.size else rows, first.schema)
 
@@ -155,17 +163,16 @@ def _round_rows(wanted: int, *, share: float) -> int:
     return min(math.ceil(1.1 * wanted / share) + 8, max(wanted, ROUND_ROWS))
 
 
-def _most_broken(frame: pl.DataFrame, rules: tuple[Impossible, ...]) -> Impossible:
-    """The rule that most rows break."""
-    counts = [frame.select(rule.matches.sum()).item() for rule in rules]
-    return rules[int(np.argmax(counts))]
-
-
-def _nothing_possible(rule: Impossible, given: Given, drawn: int) -> UsageError:
-    shown = ", ".join(f"{name}={'missing' if v is None else v}" for name, v in given.items())
-    return UsageError(
-        f"each of {drawn:,} rows drawn{' given ' + shown if shown else ''} is impossible by the "
-        f"schema, most by the combination: {rule}",
-        hint=("give other values, or " if shown else "")
+def _require_possible(schema: Schema, given: Given) -> None:
+    """Refuse rules that leave no row at all, or none with what is given."""
+    rules = conflict(schema, given)
+    if not rules:
+        return
+    known = ", ".join(f"{name}={'missing' if v is None else v}" for name, v in given.items())
+    shown = "; ".join([*map(str, rules[:SHOWN]), *(["..."] if len(rules) > SHOWN else [])])
+    raise UsageError(
+        f"every row{' given ' + known if known else ''} is impossible by the schema, "
+        f"which rules out: {shown}",
+        hint=("give other values, or " if known else "")
         + "correct pegai.impossible in the schema and fit again",
     )

@@ -19,21 +19,19 @@ from pegai.data.table import Table
 from pegai.encode.table import TableEncoder, summarize
 from pegai.errors import UsageError
 from pegai.privacy.bounded_range import bounded_range_epsilon
-from pegai.privacy.calibrate import gaussian_noise_multiplier
-from pegai.privacy.events import GaussianFilterEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
-from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.base import Fitted, Progress, Synthesizer
 from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.files import ModelFile
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Array, Layout
 from pegai.synth.marginals.measuring import Measured, Measurer, add_look, count_exactly
+from pegai.synth.marginals.planning import MARGINALS, one_filter
 from pegai.synth.marginals.preparing import Looking, prepare
 from pegai.synth.marginals.tree import Tree, fit_tree, spanning
 
-MARGINALS = "marginals"
 CHUNK_ROWS = 262_144
 EXACT_BINS = 20
 
@@ -81,12 +79,7 @@ class MST(Synthesizer):
 
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
         """One filter, from which every look is taken."""
-        whole = gaussian_noise_multiplier(privacy.epsilon, privacy.delta)
-        return Plan.make(
-            (GaussianFilterEvent(MARGINALS, whole),),
-            delta=privacy.delta,
-            public=taken_as_public(schema),
-        )
+        return one_filter(schema, privacy)
 
     def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
         """The noise in the number of patients, and in the tables of the tree's edges.

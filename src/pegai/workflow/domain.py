@@ -19,7 +19,8 @@ from pegai.encode.domain import (
 from pegai.errors import UsageError
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.ledger import Ledger
-from pegai.privacy.session import Recorder, Session
+from pegai.privacy.recorder import Recorder
+from pegai.privacy.session import Session
 from pegai.schema import Schema, read_schema, schema_from_dict, write_schema
 from pegai.synth.base import Progress, known_patients, silent, table_bytes
 from pegai.workflow.facts import dataset_name

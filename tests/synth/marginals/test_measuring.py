@@ -16,9 +16,10 @@ from pegai.privacy.events import GaussianFilterEvent
 from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import schema_from_dict
-from pegai.synth.aim import AIM, MARGINALS, AIMConfig
+from pegai.synth.aim import AIM, AIMConfig
 from pegai.synth.grids import WHOLE, PatientWeights, grid_encoder, release_weighted, table_factors
 from pegai.synth.marginals.counting import Counter
+from pegai.synth.marginals.planning import MARGINALS
 from pegai.synth.marginals.preparing import nested_bins
 from pegai.synth.mst import MST
 
