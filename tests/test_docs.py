@@ -10,6 +10,7 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -377,27 +378,34 @@ def test_the_page_on_the_private_ctgan_states_its_plan() -> None:
     assert f"`steps`, {plan.events[1].count} by default" in text
 
 
-def test_the_evaluation_page_states_the_limits_of_the_policies() -> None:
-    from pegai.report.policy import CONTROLLED_1, PUBLIC_1
+def test_the_policy_page_states_the_limits_of_the_policies() -> None:
+    from pegai.report.policy import CONTROLLED_2, PUBLIC_2
 
-    text = (ROOT / "docs" / "explanation" / "evaluation.md").read_text(encoding="utf-8")
-    for start, field in (
-        ("largest epsilon", "max_epsilon"),
-        ("upper end of the attack's AUC", "max_membership_auc"),
-        ("upper end of hits at 1 %", "max_tpr_at_1pct"),
-        ("upper end of hits at 0.1 %", "max_tpr_at_01pct"),
-        ("permutation p that asks", "min_p"),
-        ("permutation p that forbids", "fail_p"),
-        ("copies beyond", "max_copy_excess"),
-        ("loss of AUC", "max_tstr_drop"),
-        ("detection AUC", "flag_detection_auc"),
-        ("fewest synthetic tables", "min_repeats"),
-    ):
-        (row,) = re.findall(rf"^\| {re.escape(start)}[^|]*\|([^|]+)\|([^|]+)\|", text, re.M)
-        for cell, policy in zip(row, (PUBLIC_1, CONTROLLED_1), strict=True):
+    text = (ROOT / "docs" / "explanation" / "policy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+\| `(\w+)` \|([^|]+)\|([^|]+)\|", text, re.MULTILINE)
+    for field, *cells in rows:
+        for cell, policy in zip(cells, (PUBLIC_2, CONTROLLED_2), strict=True):
             (number,) = re.findall(r"[\d.]+", cell)
             scale = 100 if "%" in cell else 1
-            assert float(number) / scale == pytest.approx(getattr(policy, field)), start
+            assert float(number) / scale == pytest.approx(getattr(policy, field)), field
+    limits = {f.name for f in fields(PUBLIC_2)} - {"name", "title", "required"}
+    assert limits - {field for field, *_ in rows} == {"nonmembers_per_fpr"}
+
+
+def test_the_reference_names_every_score_and_plot_of_an_evaluation() -> None:
+    from pegai.evaluate.suite import evaluate
+    from pegai.evaluate.utility.learners import LEARNERS, REGRESSORS
+    from pegai.streams import Streams
+
+    table = pegai.datasets.load_heart_disease(site="cleveland")
+    parts = pegai.split(table, holdout=0.3, rng=Streams(0).get("split"))
+    model = pegai.Independent().fit(parts.train, rng=0)
+    found = evaluate(parts.train, parts.holdout, [model.sample(200, rng=0)], tier="quick")
+    text = (ROOT / "docs" / "reference" / "report-json.md").read_text(encoding="utf-8")
+    metrics = {s.name.split("/")[0] for s in found.scores if not s.name.startswith("tstr_")}
+    names = {*metrics, *found.plots, *LEARNERS, *REGRESSORS}
+    names |= {s.name.split("/")[1] for s in found.scores if s.name.startswith("membership_auc/")}
+    assert not {name for name in names if f"`{name}" not in text}
 
 
 # ---------------------------------------------------------------- versions and words

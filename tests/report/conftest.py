@@ -123,6 +123,70 @@ def fake_plots(rng: np.random.Generator, error: float, auc: float) -> dict[str, 
             "high": auc + 0.03,
         },
         "seeds": 5,
+        **fake_study(rng, error),
+    }  # fmt: skip
+
+
+def fake_study(rng: np.random.Generator, error: float) -> dict[str, Any]:
+    """What a study would draw: calibration, importance, coefficients, survival, subgroups."""
+    names = [c[0] for c in (*NUMERIC, *DISCRETE)]
+    risks = np.linspace(0.05, 0.95, 8)
+    times = np.arange(1, 25) * 30.0
+
+    def points(shift: float) -> list[dict[str, float]]:
+        seen = np.clip(risks + shift * (0.5 - risks), 0, 1)
+        return [
+            {"risk": float(r), "observed": float(o), "low": float(o) - 0.05,
+             "high": float(o) + 0.05, "n": 35.0}
+            for r, o in zip(risks, seen, strict=True)
+        ]  # fmt: skip
+
+    def coefficient(column: str) -> dict[str, Any]:
+        real = float(rng.normal())
+        fake = real + error * 2 * float(rng.normal())
+        return {"column": column, "label": column.capitalize(), "real": real,
+                "real_low": real - 0.3, "real_high": real + 0.3, "synthetic": fake,
+                "low": fake - 0.35, "high": fake + 0.35, "train": real}  # fmt: skip
+
+    def curve(rate: float) -> dict[str, list[float]]:
+        alive = np.exp(-rate * times)
+        return {"survival": alive.tolist(), "low": (alive - 0.05).tolist(),
+                "high": (alive + 0.05).tolist()}  # fmt: skip
+
+    def model(family: str, outcome: str) -> dict[str, Any]:
+        return {"family": family, "outcome": outcome, "rule": "single",
+                "warning": "One table: standard errors by the rule for a single release.",
+                "terms": [coefficient(n) for n in names]}  # fmt: skip
+
+    real = np.sort(rng.gamma(1, 0.03, len(names)))[::-1]
+    return {
+        "reliability": [
+            {"classifier": "boosting", "title": "Gradient boosting", "real": points(0.05),
+             "synthetic": points(error)},
+        ],
+        "importance": [
+            {"column": n, "title": n, "real": float(r), "synthetic": float(r + 0.01 * z)}
+            for n, r, z in zip(names, real, rng.normal(size=len(names)), strict=True)
+        ],
+        "coefficients": model("logistic", "heart disease"),
+        "hazards": model("cox", "death"),
+        "survival": {"time": "days", "event": "died", "title": "Death", "horizon": 720.0,
+                     "times": times.tolist(), "real": curve(0.0006), "synthetic": curve(0.0008)},
+        "subgroups": [
+            {"column": "site", "title": "Hospital", "group": level, "n": 60 + i, "metric": "auc",
+             "real": 0.88, "synthetic": 0.86, "gap": 0.06 - 0.02 * i, "low": 0.02 - 0.02 * i,
+             "high": 0.1 - 0.02 * i, "share_real": 0.2, "share_synthetic": 0.15, "ratio": 0.75}
+            for i, level in enumerate(("va", "cleveland", "hungarian", "switzerland"))
+        ],
+        "equivalent_sample": {"patients": [32, 64, 128, 256, 512], "questions": [
+            {"name": f"{n}way", "title": title, "real": [0.13, 0.095, 0.07, 0.05, 0.034],
+             "synthetic": [0.055, 0.057], "equivalent": [210.0, 205.0]}
+            for n, title in ((1, "single columns"), (2, "pairs of columns"))
+        ]},
+        **{
+            name: [{"columns": ["chol", "age", "sex"][:n], "distance": 0.08, "baseline": 0.03}]
+            for n, name in enumerate(("worst_1way", "worst_2way", "worst_3way"), start=1)
+        },
     }  # fmt: skip
 
 
@@ -162,6 +226,48 @@ def fake_scores(error: float, attack: float, p: float) -> tuple[Score, ...]:
               0.009, 0.001, "lower", 5, note="276 non-members are too few for an estimate"),
         Score("membership_p", "privacy", "Permutation p of the attack", p, n=5),
         Score("exact_copies", "privacy", "Exact copies", 0.0, 0.0, 0.0, 0.0, "lower", 5),
+        *fake_disclosure(),
+        *fake_quality(error),
+    )  # fmt: skip
+
+
+def fake_disclosure() -> tuple[Score, ...]:
+    """Attacks that find nothing, and controls that show they would have."""
+    return (
+        Score("singling_out", "privacy", "Singling out", 0.004, -0.02, 0.03, 0.0, "lower", 5),
+        Score("linkability", "privacy", "Linkability", 0.002, -0.01, 0.02, 0.0, "lower", 5),
+        Score("attribute_inference", "privacy", "Inference", 0.01, -0.02, 0.04, 0.0, "lower", 5),
+        Score("identity_risk", "privacy", "Identity risk", 0.03, 0.02, 0.05, better="lower", n=5),
+        Score("minimum_detectable_leak", "privacy", "Smallest leak", 0.012, better="lower"),
+        Score("control_planted", "privacy", "Planted copies are seen", 1.0),
+        Score("control_jitter", "privacy", "Jittered copies are seen", 1.0),
+        Score("control_overfit", "privacy", "Overfitting is seen", 1.0),
+        Score("k_anonymity", "privacy", "k of the source", 3.0),
+        Score("dcr_share", "privacy", "Closer to training than to holdout", 0.51, 0.48, 0.54, 0.5),
+        Score("nndr_mean", "privacy", "Nearest to second nearest", 0.71, 0.69, 0.73, 0.72),
+    )
+
+
+def fake_quality(error: float) -> tuple[Score, ...]:
+    overlap, share = 0.92 - error, 0.62 - error
+    return (
+        Score("equivalent_sample", "fidelity", "Equivalent sample", share, share - 0.1,
+              share + 0.1, 1.0, n=5),
+        Score("equivalent_patients", "fidelity", "Equivalent patients", 644 * share,
+              644 * (share - 0.1), 644 * (share + 0.1), 644, n=5),
+        Score("rule_violations", "fidelity", "Broken rules", 0.002, 0.0, 0.006, 0.001, "lower", 5,
+              note="broken by 0.30% of synthetic rows and 0.10% of the holdout's"),
+        Score("rule_violations/pressure", "fidelity", "Diastolic below systolic", 0.002, 0.0,
+              0.006, 0.001, "lower", 5,
+              note="broken by 0.30% of synthetic rows and 0.10% of the holdout's"),
+        Score("calibration_slope", "utility", "Calibration slope", 0.93, 0.85, 1.02, 1.01, n=5),
+        Score("coefficient_overlap", "utility", "Overlap", overlap, overlap - 0.05,
+              overlap + 0.05, 0.95, n=5),
+        Score("coefficient_sign_flips", "utility", "Sign flips", 0.0, 0.0, 0.0, 0.0, "lower", 5),
+        Score("coefficient_coverage", "utility", "Coverage", 0.93, 0.9, 0.96, 0.95, n=5),
+        Score("subgroup_gap", "utility", "Largest loss", 0.06, 0.02, 0.10, 0.0, "lower", 5),
+        Score("subgroup_gap/site=va", "utility", "Loss at va", 0.06, 0.02, 0.10, 0.0, "lower", 5),
+        Score("subgroup_gap/sex=male", "utility", "Loss of men", 0.01, 0.0, 0.02, 0.0, "lower", 5),
     )  # fmt: skip
 
 
@@ -281,6 +387,15 @@ def surroundings() -> dict[str, Any]:
             {"class": "C: dates", "status": "closed", "columns": []},
         ],
         "commands": ["pegai demo --out demo/ --seed 7"],
+        "domain": [
+            {"column": name, "title": title, "kind": "integer", "role": "feature",
+             "values": f"{low} to {high}", "source": "expert:clinical range"}
+            for name, title, low, high in NUMERIC
+        ] + [
+            {"column": name, "title": title, "kind": "categorical", "role": "feature",
+             "values": ", ".join(levels), "source": "dictionary:UCI"}
+            for name, title, levels in DISCRETE
+        ],
     }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def test_json_twin(content, candidates):
     assert twin["format"] == "pegai-report/1"
     assert twin["audience"] == "internal"
     assert twin["subject"] == candidates[0].name
-    assert twin["policy"]["name"] == "public-1"
+    assert twin["policy"]["name"] == "public-2"
     assert [c["name"] for c in twin["candidates"]] == [c.name for c in candidates]
     first, last = twin["candidates"][0], twin["candidates"][-1]
     assert first["guarantee"]["epsilon"] == 1.0
@@ -44,8 +44,8 @@ def test_json_twin(content, candidates):
     assert {s["name"] for s in first["evaluation"]["scores"]} >= {"tstr_auc", "membership_auc"}
     assert set(twin) == {
         "anonymity", "audience", "candidates", "commands", "created", "dataset",
-        "deidentification", "format", "ledger", "lint", "machine", "policy", "seeds", "split",
-        "subject", "title", "versions",
+        "deidentification", "domain", "format", "ledger", "lint", "machine", "policy", "seeds",
+        "split", "subject", "tables", "title", "versions",
     }  # fmt: skip
 
 

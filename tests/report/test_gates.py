@@ -121,6 +121,18 @@ def test_guarantee(make_evaluation, make_guarantee):
     assert statuses(make_guarantee(1.0, audit_only=True)) == ["fail"]
 
 
+def test_attacks_above_the_promise_break_it(make_guarantee):
+    def status(seen):
+        evaluation = one("membership_epsilon", seen)
+        gates = guarantee_gates(evaluation, make_guarantee(1.0), policy=PUBLIC_1)
+        return [g.status for g in gates if g.name == "membership_epsilon"]
+
+    assert [status(v) for v in (0.0, 1.0, 1.2, NAN)] == [["pass"], ["pass"], ["fail"], []]
+    assert guarantee_gates(one("membership_epsilon", 3.0), None, policy=PUBLIC_1)[0].name == (
+        "guarantee"
+    )
+
+
 def test_safe_harbor():
     assert safe_harbor_gate(None).status == "not assessed"
     assert safe_harbor_gate([]).status == "pass"
@@ -186,5 +198,6 @@ def test_what_is_asked_fits_the_decision(make_evaluation, make_guarantee):
 
 def test_policies_are_known_by_their_names():
     assert {name: policy.name for name, policy in POLICIES.items()} == {
+        "public-2": "public-2", "controlled-2": "controlled-2",
         "public-1": "public-1", "controlled-1": "controlled-1",
     }  # fmt: skip

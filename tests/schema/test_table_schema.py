@@ -52,3 +52,33 @@ def test_digest_is_of_the_content():
     other = schema.replace_columns(schema.columns[:-1])
     assert other.digest() != schema.digest()
     assert len(schema.digest()) == 64
+
+
+SURVIVAL = {
+    "fields": [
+        {"name": "months", "type": "number", "pegai": {"role": "time"}},
+        {"name": "dead", "type": "boolean", "pegai": {"role": "event"}},
+        {"name": "age", "type": "integer"},
+    ]
+}
+
+
+def test_survival_roles_stand_once_and_together():
+    fields = SURVIVAL["fields"]
+    schema = schema_from_dict(SURVIVAL)
+    assert [schema.with_role(role)[0].name for role in ("time", "event")] == ["months", "dead"]
+    for field in fields[:2]:
+        with pytest.raises(SchemaError, match="only one field may have the role"):
+            schema_from_dict({"fields": [*fields, {**field, "name": "again"}]})
+    with pytest.raises(SchemaError, match="needs another one with the role time"):
+        schema_from_dict({"fields": fields[1:]})
+
+
+def test_a_survival_role_that_no_longer_fits_is_given_up():
+    schema = schema_from_dict(SURVIVAL)
+    bands = schema["months"].model_copy(update={"type": "string", "categories": None})
+    for columns in (schema.columns[1:], (bands, *schema.columns[1:])):
+        changed = schema.replace_columns(columns)
+        assert {c.role for c in changed.columns} == {"feature"}
+        assert schema_from_dict(changed.to_dict()) == changed
+    assert schema.replace_columns(schema.columns) == schema

@@ -11,8 +11,9 @@ from pegai.cli.summary import candidate_rows, print_candidates
 from pegai.evaluate.scores import Evaluation
 from pegai.workflow import run as run_module
 from pegai.workflow.config import config_from_dict
+from pegai.workflow.evaluation import EvaluationRequest, evaluate_files
 from pegai.workflow.run import run
-from pegai.workflow.steps import evaluate_files, fit_file, sample_file
+from pegai.workflow.steps import fit_file, sample_file
 
 LABEL = "heuristic noise (0.3 on weights): no formal guarantee"
 SETTINGS = {"max_steps": 4, "heuristic": {"weight_noise": 0.3}}
@@ -72,7 +73,8 @@ def test_an_evaluation_of_a_model_names_it(clinic: Path, monkeypatch: pytest.Mon
         **quiet,
     )
     sample_file(model, 20, Path("s.csv"), given=[], seed=1, **quiet)
-    content, _ = evaluate_files(
-        data, data, [Path("s.csv")], schema, Path("r"), model=model, title="t", seed=1, **quiet
+    request = EvaluationRequest(
+        data, data, [Path("s.csv")], schema, Path("r"), model=model, tier="quick", seed=1
     )
+    content, _ = evaluate_files(request, **quiet)
     assert content.subject.heuristic == LABEL

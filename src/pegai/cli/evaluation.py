@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pegai.cli import show
+from pegai.cli.release import PolicyOption
 from pegai.cli.show import JsonOption, QuietOption
 from pegai.cli.summary import DO_NOT_RELEASE, candidate_rows, print_candidates, print_verdict
+
+if TYPE_CHECKING:
+    from pegai.workflow.evaluation import EvaluationRequest
 
 
 def evaluate(
@@ -21,32 +25,66 @@ def evaluate(
     ],
     schema: Annotated[Path, typer.Option("--schema", "-s", help="The schema file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")],
-    model: Annotated[Path | None, typer.Option(help="The model folder, for its guarantee.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model folder: its guarantee, and attacks on the model itself."),
+    ] = None,
+    tier: Annotated[
+        str,
+        typer.Option(
+            help="quick (a minute), standard, or audit (refits the model on the reference)."
+        ),
+    ] = "standard",
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Other real patients, in neither table: what an attacker may know."),
+    ] = None,
+    population: Annotated[
+        int | None,
+        typer.Option(min=1, help="Patients that the training rows were drawn from."),
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="Settings (TOML) of the method, for the audit's refits.")
+    ] = None,
+    vulnerable: Annotated[
+        Path | None,
+        typer.Option(help="CSV for the training patients that stand out most; never share it."),
+    ] = None,
     title: Annotated[str, typer.Option(help="Headline of the report.")] = "Synthetic patients",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the evaluation.")] = 0,
+    policy: PolicyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure fidelity, utility and attacks, and write report.html and report.json.
 
     The report compares with real patients, so it is internal: it is not covered by a guarantee.
-    Exit code 1 if the verdict is DO NOT RELEASE.
+    Exit code 1 if the verdict by the policy is DO NOT RELEASE; everything is written all the same.
     """
-    from pegai.workflow.steps import evaluate_files
+    from pegai.evaluate.tiers import tier_named
+    from pegai.report import DEFAULT_POLICY, find_policy
+    from pegai.workflow.evaluation import EvaluationRequest, evaluate_files
 
+    # Read before the work: a mistyped name must not cost ten minutes.
+    request = EvaluationRequest(
+        train,
+        holdout,
+        synthetic,
+        schema,
+        out,
+        model=model,
+        reference=reference,
+        population=population,
+        tier=tier_named(tier).name,
+        policy=DEFAULT_POLICY if policy is None else find_policy(policy),
+        vulnerable=vulnerable,
+        settings=settings,
+        title=title,
+        seed=seed,
+    )
+    command = _command(request, policy)
     with show.progress(quiet=quiet) as bar:
-        content, files = evaluate_files(
-            train,
-            holdout,
-            synthetic,
-            schema,
-            out,
-            model=model,
-            title=title,
-            seed=seed,
-            progress=bar,
-            commands=[_command(train, holdout, synthetic, schema, out, model, title, seed)],
-        )
+        content, files = evaluate_files(request, progress=bar, commands=[command])
 
     def text() -> None:
         if not quiet:
@@ -68,21 +106,21 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _command(
-    train: Path,
-    holdout: Path,
-    synthetic: list[Path],
-    schema: Path,
-    out: Path,
-    model: Path | None,
-    title: str,
-    seed: int,
-) -> str:
+def _command(request: EvaluationRequest, policy: str | None) -> str:
     """What reproduces the report."""
-    words = ["pegai", "evaluate", "--train", train, "--holdout", holdout]
-    for path in synthetic:
+    words: list[object] = ["pegai", "evaluate", "--train", request.train]
+    words += ["--holdout", request.holdout]
+    for path in request.synthetic:
         words += ["--synthetic", path]
-    words += ["--schema", schema, "--out", out]
-    if model is not None:
-        words += ["--model", model]
-    return shlex.join(str(word) for word in [*words, "--title", title, "--seed", seed])
+    words += ["--schema", request.schema, "--out", request.out, "--tier", request.tier]
+    optional = {
+        "--model": request.model,
+        "--reference": request.reference,
+        "--population": request.population,
+        "--settings": request.settings,
+        "--policy": policy,
+    }
+    for option, value in optional.items():
+        words += [] if value is None else [option, value]
+    words += ["--title", request.title, "--seed", request.seed]
+    return shlex.join(str(word) for word in words)

@@ -19,7 +19,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pegai._version import __version__
-from pegai.cli import audit, data, evaluation, ledger, models, privacy, runs, schema, show
+from pegai.cli import (
+    audit,
+    compare,
+    data,
+    evaluation,
+    ledger,
+    models,
+    privacy,
+    release,
+    runs,
+    schema,
+    show,
+)
 from pegai.errors import DataError, PegaiError, UsageError
 
 INTERRUPTED, TERMINATED, INTERNAL = 130, 143, 70
@@ -73,11 +85,16 @@ _add(data.split, "Prepare")
 _add(models.fit, "Step by step")
 _add(models.sample, "Step by step")
 _add(evaluation.evaluate, "Step by step")
+_add(compare.compare, "Step by step")
+_add(release.release, "Release")
+_add(release.verify, "Release")
+_add(release.keygen, "Release")
+app.add_typer(release.policy, name="policy", rich_help_panel="Release")
 _add(models.methods, "Look up")
 _add(audit.audit, "Look up")
 app.add_typer(privacy.app, name="privacy", rich_help_panel="Look up")
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look up")
-for group in (schema.app, privacy.app, ledger.app):
+for group in (schema.app, privacy.app, ledger.app, release.policy):
     for command in group.registered_commands:
         if command.callback is not None:
             command.help = paragraphs(command.callback)

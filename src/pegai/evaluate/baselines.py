@@ -12,10 +12,13 @@ true positive rates; for copies the holdout's own rate.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from pegai.data.table import Table
 from pegai.errors import UsageError
@@ -23,9 +26,22 @@ from pegai.evaluate.checks import check_real
 from pegai.evaluate.features import Encoded, Features, encode, fit_features
 from pegai.evaluate.fidelity.column_shapes import ColumnShapes, column_shapes
 from pegai.evaluate.fidelity.detection import Detection, detection
-from pegai.evaluate.fidelity.pair_trends import PairBins, PairTrends, fit_pair_bins, pair_trends
+from pegai.evaluate.fidelity.pair_trends import (
+    PairBins,
+    PairTables,
+    PairTrends,
+    fit_pair_bins,
+    pair_tables,
+    pair_trends,
+)
 from pegai.evaluate.intervals import RESAMPLES, patient_weights
-from pegai.evaluate.privacy.membership import Targets, fit_targets, target_weights
+from pegai.evaluate.privacy.membership import target_weights
+from pegai.evaluate.privacy.power import Control, run_controls
+from pegai.evaluate.privacy.targets import Targets, fit_targets
+from pegai.evaluate.realism import RealismPrepared, prepare_realism
+from pegai.evaluate.score_disclosure import Disclosure, prepare_disclosure
+from pegai.evaluate.score_inference import Inference, prepare_inference
+from pegai.evaluate.tiers import STANDARD, Tier
 from pegai.evaluate.utility.tstr import Task, Utility, find_target, make_task, train_and_test
 from pegai.streams import Streams
 
@@ -50,6 +66,8 @@ class RealBaselines:
         bins: Cuts of the pair tables.
         shapes: Column shapes of training against holdout; None with too few rows.
         pairs: Pair trends of training against holdout; None with too few rows.
+        holdout_pairs: Pairs of the holdout, then of the holdout without each jackknife group; empty
+            with too few rows.
         detection: Detection of training against holdout.
         weights: Patient resamples of the holdout's rows; shape (resamples, rows).
         groups: A jackknife group for each holdout row, whole patients; shape (rows,).
@@ -58,6 +76,11 @@ class RealBaselines:
         utility_note: Why there is no task.
         targets: The attacks' targets, or None.
         target_weights: Their patient resamples.
+        realism: What the fidelity metrics need of the real tables.
+        inference: What regression, survival and subgroups need of them.
+        disclosure: What the disclosure attacks need of them.
+        controls: The positive controls of the attacks; empty without targets, or in a quick tier.
+        tier: Limits of the evaluation.
     """
 
     train_table: Table
@@ -69,6 +92,7 @@ class RealBaselines:
     bins: PairBins
     shapes: ColumnShapes | None
     pairs: PairTrends | None
+    holdout_pairs: tuple[PairTables, ...]
     detection: Detection
     weights: np.ndarray
     groups: np.ndarray
@@ -77,6 +101,11 @@ class RealBaselines:
     utility_note: str
     targets: Targets | None
     target_weights: tuple[np.ndarray, np.ndarray] | None
+    realism: RealismPrepared
+    inference: Inference
+    disclosure: Disclosure
+    controls: tuple[Control, ...]
+    tier: Tier
 
     @property
     def streams(self) -> Streams:
@@ -84,29 +113,60 @@ class RealBaselines:
         return Streams(self.seed).child("evaluate")
 
 
-def real_baselines(train: Table, holdout: Table, seed: int = 0) -> RealBaselines:
+def real_baselines(
+    train: Table,
+    holdout: Table,
+    seed: int = 0,
+    *,
+    reference: Table | None = None,
+    tier: Tier = STANDARD,
+    population: int | None = None,
+) -> RealBaselines:
     """Compute everything about the real tables that evaluations share.
 
     Args:
         train: The rows that the generators were trained on.
         holdout: Patients drawn at random *before* training, never shown to a generator.
         seed: Seed of folds, learners, resamples and permutations.
+        reference: Other real patients, in neither table, whom the attacker knows.
+        tier: How much is done.
+        population: Patients that the training table was drawn from, for the identity risk; None
+            takes the worst case, that there are no others.
 
     Raises:
         DataError: A table is empty, no column can be compared, or the schemas differ.
     """
+    with single_threaded():
+        return _real_baselines(train, holdout, seed, reference, tier, population)
+
+
+def _real_baselines(
+    train: Table,
+    holdout: Table,
+    seed: int,
+    reference: Table | None,
+    tier: Tier,
+    population: int | None,
+) -> RealBaselines:
     check_real(train, holdout)
     streams = Streams(seed).child("evaluate")
     features = fit_features(train)
     coded_train, coded_holdout = encode(features, train), encode(features, holdout)
+    tables = (train, holdout, coded_train, coded_holdout)
     bins = fit_pair_bins(coded_train)
     enough = len(coded_holdout) >= MIN_ROWS
     weights = _holdout_weights(coded_holdout.units, streams)
     target, note = find_target(train.schema, coded_train, coded_holdout)
-    task = None
+    task = utility = None
     if target is not None:
-        task, note = make_task(target, coded_holdout, weights, streams)
-    targets = fit_targets(coded_train, coded_holdout, streams)
+        task, note = make_task(target, coded_holdout, weights, streams, tier)
+    if task is not None:
+        utility = train_and_test(task, coded_train)
+    groups = _jackknife_groups(coded_holdout.units, streams)
+    counted = _holdout_pairs(bins, coded_holdout, groups) if enough else ()
+    coded_reference = None if reference is None else encode(features, reference)
+    targets = fit_targets(coded_train, coded_holdout, streams, reference=coded_reference, tier=tier)
+    controls = run_controls(coded_train, targets, streams) if targets and tier.full else ()
     return RealBaselines(
         train_table=train,
         features=features,
@@ -116,22 +176,41 @@ def real_baselines(train: Table, holdout: Table, seed: int = 0) -> RealBaselines
         digest=tables_digest(train, holdout),
         bins=bins,
         shapes=column_shapes(coded_holdout, coded_train) if enough else None,
-        pairs=pair_trends(bins, coded_holdout, coded_train) if enough else None,
-        detection=detection(coded_holdout, coded_train, streams),
+        pairs=pair_trends(counted[0], pair_tables(bins, coded_train)) if counted else None,
+        holdout_pairs=counted,
+        detection=detection(coded_holdout, coded_train, streams, max_rows=tier.max_detection_rows),
         weights=weights,
-        groups=_jackknife_groups(coded_holdout.units, streams),
+        groups=groups,
         task=task,
-        utility=train_and_test(task, coded_train) if task is not None else None,
+        utility=utility,
         utility_note=note,
         targets=targets,
         target_weights=target_weights(targets, streams) if targets is not None else None,
+        realism=prepare_realism(*tables, streams, tier=tier),
+        inference=prepare_inference(*tables, streams, tier=tier, task=task, real=utility),
+        disclosure=prepare_disclosure(*tables, streams, tier=tier, population=population),
+        controls=controls,
+        tier=tier,
     )
+
+
+def single_threaded() -> AbstractContextManager[Any]:
+    """One OpenMP thread: boosting a few hundred rows on a busy machine else waits, and waits."""
+    import sklearn.ensemble  # noqa: F401  # only libraries that are loaded can be limited
+
+    return threadpool_limits(1, "openmp")
 
 
 def _holdout_weights(units: np.ndarray, streams: Streams) -> np.ndarray:
     resamples = min(RESAMPLES, max(100, _WEIGHT_CELLS // units.size))
     rng = streams.child("bootstrap").get("split")
     return patient_weights(units, rng, resamples=resamples)
+
+
+def _holdout_pairs(bins: PairBins, holdout: Encoded, groups: np.ndarray) -> tuple[PairTables, ...]:
+    kept = [groups != group for group in range(GROUPS)]
+    parts = [holdout.take(rows) for rows in kept if rows.any()]
+    return tuple(pair_tables(bins, part) for part in (holdout, *parts))
 
 
 def _jackknife_groups(units: np.ndarray, streams: Streams) -> np.ndarray:

@@ -16,8 +16,10 @@ change a result, and the coding is built so that they can't:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -31,6 +33,12 @@ MAX_LEVELS = 250
 _DECIMALS = 9
 _FAR = 1e6  # interquartile ranges; keeps infinities and typing errors from breaking arithmetic
 _HALF = float(np.sqrt(0.5))
+_KNEE = 5.0  # interquartile ranges, beyond which distances grow by the logarithm
+_SIGNS = 48
+_CONSTANT = 1e-6
+
+MAX_ONE_HOT = 64
+"""Levels of a column (missing included) that have a coordinate each in `distance_matrix`."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,14 @@ class NumberScale:
         name: The column.
         centre: Median of the training table, in the column's unit (days, seconds for dates).
         scale: Interquartile range of the training table, or the next best spread where it is 0.
+        spread: Standard deviation of the scaled numbers, far values drawn in; the unit of
+            distances between patients.
     """
 
     name: str
     centre: float
     scale: float
+    spread: float = 1.0
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Numbers in interquartile ranges from the median; NaN stays NaN."""
@@ -113,6 +124,7 @@ class Encoded:
         codes: Level codes, -1 for missing; shape (rows, discrete columns), int32.
         units: Which patient each row belongs to, from 0; shape (rows,).
         keys: A hash of the row's values, equal for equal rows; shape (rows,), uint64.
+        source: Position of each row in the table as it was given; shape (rows,).
     """
 
     features: Features
@@ -120,11 +132,12 @@ class Encoded:
     codes: np.ndarray
     units: np.ndarray
     keys: np.ndarray
+    source: np.ndarray
 
     def __len__(self) -> int:
         return self.keys.size
 
-    def take(self, rows: np.ndarray) -> Encoded:
+    def take(self, rows: np.ndarray | slice) -> Encoded:
         """The rows at positions, or where a mask is true; patients keep their numbers."""
         return dataclasses.replace(
             self,
@@ -132,6 +145,7 @@ class Encoded:
             codes=self.codes[rows],
             units=self.units[rows],
             keys=self.keys[rows],
+            source=self.source[rows],
         )
 
     def without(self, name: str) -> Encoded:
@@ -150,6 +164,19 @@ class Encoded:
             numbers=self.numbers[:, keep_numbers],
             codes=self.codes[:, keep_codes],
         )
+
+
+def stack(*tables: Encoded) -> Encoded:
+    """Coded tables one below the other; patients of different tables stay different ones."""
+    offsets = np.cumsum([0, *(int(t.units.max(initial=-1)) + 1 for t in tables[:-1])])
+    return Encoded(
+        tables[0].features,
+        np.vstack([t.numbers for t in tables]),
+        np.vstack([t.codes for t in tables]),
+        np.concatenate([t.units + start for t, start in zip(tables, offsets, strict=True)]),
+        np.concatenate([t.keys for t in tables]),
+        np.concatenate([t.source for t in tables]),
+    )
 
 
 def fit_features(train: Table) -> Features:
@@ -180,7 +207,11 @@ def _fit_number(column: Column, values: np.ndarray) -> NumberScale:
     # A spread far below the size of the numbers is rounding of a constant, not a spread.
     floor = 1e-12 * max(1e-300, float(np.abs(observed).max()))
     scale = next((float(s) for s in spreads if np.isfinite(s) and s > floor), 0.0)
-    return NumberScale(column.name, float(quantiles[2]), scale or abs(float(quantiles[2])) or 1.0)
+    centre = float(quantiles[2])
+    found = NumberScale(column.name, centre, scale or abs(centre) or 1.0)
+    # Sorted and rounded, so that neither the order of rows nor the unit decides the last bit.
+    spread = round(float(np.sort(_drawn_in(found.apply(observed))).std()), 6)
+    return dataclasses.replace(found, spread=spread if spread > _CONSTANT else 1.0)
 
 
 def _fit_levels(column: Column, texts: pl.Series) -> LevelCodes:
@@ -211,7 +242,12 @@ def encode(features: Features, table: Table) -> Encoded:
     if order.size != rows:  # no coded column at all
         order = np.arange(rows)
     return Encoded(
-        features, numbers[order], codes[order], _renumber(table.unit_codes()[order]), keys[order]
+        features,
+        numbers[order],
+        codes[order],
+        _renumber(table.unit_codes()[order]),
+        keys[order],
+        order,
     )
 
 
@@ -239,30 +275,56 @@ def _row_keys(numbers: np.ndarray, codes: np.ndarray, texts: Sequence[pl.Series]
 def distance_matrix(encoded: Encoded) -> np.ndarray:
     """Coordinates in which Euclidean distance is the distance between patients.
 
-    A number counts in interquartile ranges; two different categories, or missing against present,
-    are 1 apart (one-hot over the square root of two; a missing number sits at the median with its
-    flag raised).
+    A number counts in standard deviations, beyond five interquartile ranges in their logarithm, so
+    that one typing error does not decide who is near whom; two different
+    categories, or missing against present, are 1 apart (one-hot over the square root of two; a
+    missing number sits at the median with its flag raised). A column of more than
+    `MAX_ONE_HOT` levels has a fixed random sign vector a level instead, whose distances are 1 on
+    average and within about a fifth of it; equal levels are 0 apart.
 
     Returns:
-        Shape (rows, 2 x numeric columns + sum of levels), float64, no NaN.
+        Shape (rows, `distance_width(features)`), float64, no NaN.
     """
     absent = np.isnan(encoded.numbers)
-    blocks = [np.where(absent, 0.0, encoded.numbers), absent.astype(np.float64)]
+    spreads = np.array([number.spread for number in encoded.features.numbers])
+    near = _drawn_in(encoded.numbers) / spreads
+    blocks = [np.where(absent, 0.0, near), absent.astype(np.float64)]
     for i, column in enumerate(encoded.features.discrete):
-        blocks.append(_one_hot(encoded.codes[:, i] + 1, column.size + 1) * _HALF)
+        blocks.append(_level_points(column.size + 1)[encoded.codes[:, i] + 1])
     return np.hstack(blocks)
 
 
-def one_hot_matrix(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+def distance_width(features: Features) -> int:
+    """Coordinates a row of `distance_matrix`."""
+    return 2 * len(features.numbers) + sum(
+        _level_points(column.size + 1).shape[1] for column in features.discrete
+    )
+
+
+def _drawn_in(numbers: np.ndarray) -> np.ndarray:
+    """Far values nearer: beyond the knee a number grows by its logarithm."""
+    beyond = np.log1p(np.maximum(np.abs(numbers) - _KNEE, 0.0))
+    return np.clip(numbers, -_KNEE, _KNEE) + np.sign(numbers) * beyond
+
+
+@functools.cache
+def _level_points(levels: int) -> np.ndarray:
+    """A point for each level; shape (levels, dimensions)."""
+    if levels <= MAX_ONE_HOT:
+        return np.eye(levels) * _HALF
+    signs = np.random.default_rng(_SIGNS).integers(0, 2, size=(levels, _SIGNS)) * 2 - 1
+    return signs / np.sqrt(2 * _SIGNS)
+
+
+def one_hot_matrix(
+    codes: np.ndarray, sizes: Sequence[int], dtype: type[np.floating[Any]] = np.float64
+) -> np.ndarray:
     """Indicator columns of several code columns side by side; shape (rows, sum of sizes)."""
-    blocks = [_one_hot(codes[:, i], size) for i, size in enumerate(sizes)]
-    return np.hstack(blocks) if blocks else np.zeros((codes.shape[0], 0))
-
-
-def _one_hot(codes: np.ndarray, size: int) -> np.ndarray:
-    block = np.zeros((codes.size, size))
-    block[np.arange(codes.size), codes] = 1.0
-    return block
+    starts = np.cumsum([0, *sizes])
+    found = np.zeros((codes.shape[0], int(starts[-1])), dtype=dtype)
+    for i in range(len(sizes)):
+        found[np.arange(codes.shape[0]), codes[:, i] + starts[i]] = 1.0
+    return found
 
 
 def tree_matrix(encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from pegai.data.table import Table
 from pegai.evaluate.baselines import GROUPS, MIN_ROWS, RealBaselines
-from pegai.evaluate.features import Encoded
+from pegai.evaluate.features import Encoded, encode
 from pegai.evaluate.fidelity.column_shapes import ColumnShapes, column_shapes
 from pegai.evaluate.fidelity.detection import Detection, detection
-from pegai.evaluate.fidelity.pair_trends import PairTrends, pair_trends
+from pegai.evaluate.fidelity.pair_trends import PairTrends, pair_tables, pair_trends
+from pegai.evaluate.privacy.attacks import Attacked, attack
 from pegai.evaluate.privacy.copies import Copies, exact_copies
-from pegai.evaluate.privacy.membership import attack
+from pegai.evaluate.privacy.model_inversion import Sampler
+from pegai.evaluate.realism import RealismMeasured, measure_realism
+from pegai.evaluate.score_disclosure import DisclosureMeasured, measure_disclosure
+from pegai.evaluate.score_inference import MeasuredInference, measure_inference
 from pegai.evaluate.utility.tstr import Utility, train_and_test
 
 
@@ -29,7 +34,10 @@ class Measured:
         pairs_left_out: The same for pairs.
         detection: Detection against the holdout.
         utility: Models trained on this table, or None.
-        attacks: Attack to scores of the target patients; empty without targets.
+        realism: The fidelity metrics.
+        inference: Regression, survival and subgroups.
+        disclosure: The disclosure attacks.
+        attacked: What the membership attacks say of the targets; None without targets.
         copies: Verbatim matches.
     """
 
@@ -40,30 +48,39 @@ class Measured:
     pairs_left_out: np.ndarray
     detection: Detection
     utility: Utility | None
-    attacks: dict[str, np.ndarray]
+    realism: RealismMeasured
+    inference: MeasuredInference
+    disclosure: DisclosureMeasured
+    attacked: Attacked | None
     copies: Copies
 
 
-def measure(cache: RealBaselines, synthetic: Encoded) -> Measured:
-    """Run every metric and attack on one synthetic table."""
+def measure(cache: RealBaselines, table: Table, *, sampler: Sampler | None = None) -> Measured:
+    """Run every metric and attack on one synthetic table, and on the model it came from."""
+    synthetic = encode(cache.features, table)
     holdout = cache.holdout
     enough = len(holdout) >= MIN_ROWS
 
     def shapes(real: Encoded) -> float:
         return column_shapes(real, synthetic).score
 
-    def pairs(real: Encoded) -> float:
-        return pair_trends(cache.bins, real, synthetic).score
-
+    counted = pair_tables(cache.bins, synthetic)
+    pairs = [pair_trends(real, counted) for real in cache.holdout_pairs]
+    utility = train_and_test(cache.task, synthetic, real=cache.utility) if cache.task else None
     return Measured(
         encoded=synthetic,
         shapes=column_shapes(holdout, synthetic) if enough else None,
         shapes_left_out=_left_out(cache, shapes) if enough else np.zeros(0),
-        pairs=pair_trends(cache.bins, holdout, synthetic) if enough else None,
-        pairs_left_out=_left_out(cache, pairs) if enough else np.zeros(0),
-        detection=detection(holdout, synthetic, cache.streams),
-        utility=train_and_test(cache.task, synthetic) if cache.task is not None else None,
-        attacks=attack(cache.targets, synthetic) if cache.targets is not None else {},
+        pairs=pairs[0] if pairs else None,
+        pairs_left_out=np.array([p.score for p in pairs[1:]]),
+        detection=detection(
+            holdout, synthetic, cache.streams, max_rows=cache.tier.max_detection_rows
+        ),
+        utility=utility,
+        realism=measure_realism(cache.realism, table, synthetic),
+        inference=measure_inference(cache.inference, table, synthetic, utility=utility),
+        disclosure=measure_disclosure(cache.disclosure, table, synthetic, sampler=sampler),
+        attacked=attack(cache.targets, synthetic) if cache.targets is not None else None,
         copies=exact_copies(cache.train, holdout, synthetic),
     )
 
@@ -71,21 +88,3 @@ def measure(cache: RealBaselines, synthetic: Encoded) -> Measured:
 def _left_out(cache: RealBaselines, figure: Callable[[Encoded], float]) -> np.ndarray:
     kept = [cache.groups != group for group in range(GROUPS)]
     return np.array([figure(cache.holdout.take(rows)) for rows in kept if rows.any()])
-
-
-def values_note(tables: int) -> str:
-    """What to know of an interval over few tables."""
-    if tables == 1:
-        return "one synthetic table: the interval covers the patients, not the seeds"
-    return ""
-
-
-def joined(*notes: str) -> str:
-    """Notes that are not empty, as one text."""
-    return "; ".join(dict.fromkeys(note for note in notes if note))
-
-
-def mean(values: Sequence[float]) -> float:
-    """Mean over tables that were assessed; NaN if none was."""
-    found = [v for v in values if not np.isnan(v)]
-    return float(np.mean(found)) if found else float("nan")

@@ -10,8 +10,8 @@ import numpy as np
 
 from pegai.evaluate.baselines import MIN_ROWS, RealBaselines
 from pegai.evaluate.intervals import combine, combine_jackknife
-from pegai.evaluate.measure import Measured, joined, mean, values_note
-from pegai.evaluate.scores import Score
+from pegai.evaluate.measure import Measured
+from pegai.evaluate.scores import Score, joined, mean, values_note
 
 WORST_PAIRS = 20
 

@@ -6,11 +6,14 @@ Plain frozen values, so that a report (and any other reader) needs nothing else.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
+
+from pegai.errors import DataError
 
 Group = Literal["fidelity", "utility", "privacy"]
 Better = Literal["higher", "lower", "half"]
@@ -68,6 +71,24 @@ def mean_interval(values: list[float], *, level: float = 0.95) -> tuple[float, f
     return mean, mean - half, mean + half
 
 
+def values_note(tables: int) -> str:
+    """What to know of an interval over few tables."""
+    if tables == 1:
+        return "one synthetic table: the interval covers the patients, not the seeds"
+    return ""
+
+
+def joined(*notes: str) -> str:
+    """Notes that are not empty, as one text."""
+    return "; ".join(dict.fromkeys(note for note in notes if note))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean over tables that were assessed; NaN if none was."""
+    found = [v for v in values if not np.isnan(v)]
+    return float(np.mean(found)) if found else float("nan")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of one release candidate, and the data behind its plots.
@@ -101,8 +122,42 @@ class Evaluation:
         return tuple(s for s in self.scores if s.group == group)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content; NaN becomes None."""
+        """JSON-ready content; NaN becomes None. `from_dict` is the inverse."""
         return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Evaluation:
+        """Read what `to_dict` wrote; fields that this version does not know are left out.
+
+        Figures that are None are "not assessed" again. Data of plots stay as JSON has them.
+
+        Raises:
+            DataError: A field is missing or has the wrong type.
+        """
+        try:
+            return cls(
+                scores=tuple(_score(score) for score in raw["scores"]),
+                plots=dict(raw["plots"]),
+                rows={str(name): int(count) for name, count in raw["rows"].items()},
+                seeds=tuple(int(seed) for seed in raw["seeds"]),
+                seconds=_number(raw["seconds"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"the evaluation can't be read: {type(error).__name__} at {error}",
+                hint="evaluate again",
+            ) from None
+
+
+def _score(raw: dict[str, Any]) -> Score:
+    known = {key: raw[key] for key in Score.__dataclass_fields__ if key in raw}
+    figures = {key: _number(known[key]) for key in ("value", "low", "high", "baseline")}
+    values = tuple(_number(value) for value in known["values"])
+    return Score(**{**known, **figures, "values": values})
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from pegai.errors import UsageError
 from pegai.evaluate.scores import Evaluation
-from pegai.report.policy import PUBLIC_1, ReleasePolicy
+from pegai.report.policy import DEFAULT_POLICY, ReleasePolicy
 from pegai.report.verdict import Verdict, decide
 
 if TYPE_CHECKING:
@@ -97,6 +97,9 @@ class Content:
         ledger: One row a charge.
         lint: One row a Safe Harbor class; None where the lint was not run.
         commands: Shell commands that reproduce the run.
+        domain: One row a column: what is known of it, and from where; None where not handed over.
+        tables: SHA-256 by name of the synthetic files that were judged, so that a release can tell
+            whether it is about one of them.
     """
 
     title: str
@@ -104,7 +107,7 @@ class Content:
     created: str
     candidates: tuple[Candidate, ...]
     verdicts: tuple[Verdict, ...]
-    policy: ReleasePolicy = PUBLIC_1
+    policy: ReleasePolicy = DEFAULT_POLICY
     deidentification: tuple[Row, ...] | None = None
     anonymity_before: Mapping[str, Any] = field(default_factory=dict)
     anonymity_after: Mapping[str, Any] = field(default_factory=dict)
@@ -115,6 +118,16 @@ class Content:
     ledger: tuple[Row, ...] = ()
     lint: tuple[Row, ...] | None = None
     commands: tuple[str, ...] = ()
+    domain: tuple[Row, ...] | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+    def under(self, policy: ReleasePolicy) -> Content:
+        """The same content, judged by another policy."""
+        verdicts = tuple(
+            decide(c.evaluation, c.guarantee, policy=policy, lint=self.lint, heuristic=c.heuristic)
+            for c in self.candidates
+        )
+        return replace(self, policy=policy, verdicts=verdicts)
 
     @property
     def subject_index(self) -> int:
@@ -144,6 +157,8 @@ class Content:
                 ("seeds", self.seeds),
                 ("machine", self.machine),
                 ("commands", self.commands),
+                ("domain", self.domain),
+                ("tables", self.tables),
             )
         }
         return {
@@ -172,7 +187,7 @@ def build_content(
     title: str,
     dataset: str,
     created: str,
-    policy: ReleasePolicy = PUBLIC_1,
+    policy: ReleasePolicy = DEFAULT_POLICY,
     deidentification: Iterable[Any] | None = None,
     anonymity_before: Mapping[str, Any] | None = None,
     anonymity_after: Mapping[str, Any] | None = None,
@@ -183,6 +198,8 @@ def build_content(
     ledger: Iterable[Any] = (),
     lint: Iterable[Any] | None = None,
     commands: Sequence[str] = (),
+    domain: Iterable[Any] | None = None,
+    tables: Mapping[str, str] | None = None,
 ) -> Content:
     """Gathers the content of a report and decides on every candidate by the policy.
 
@@ -205,6 +222,8 @@ def build_content(
         lint: Rows of the Safe Harbor lint, one for each thing it leaves open; a row with
             `status` other than `open` counts as settled. None if it was not run.
         commands: Commands that reproduce the run.
+        domain: Rows of what is known of each column; see `pegai.report.domain.domain_rows`.
+        tables: SHA-256 by name of the synthetic files.
 
     Raises:
         UsageError: There is no candidate, or two have the same name.
@@ -234,6 +253,8 @@ def build_content(
         ledger=tuple(_row(row) for row in ledger),
         lint=lint_rows,
         commands=tuple(commands),
+        domain=None if domain is None else tuple(_row(row) for row in domain),
+        tables=dict(tables or {}),
     )
 
 

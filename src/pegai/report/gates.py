@@ -20,6 +20,7 @@ from pegai.report.numbers import (
     share,
     shorten,
     significant,
+    why_not,
 )
 from pegai.report.policy import ReleasePolicy
 
@@ -61,6 +62,8 @@ class Gate:
         status: pass, caution, fail or not assessed.
         reason: What the result means.
         control: What to do about it; empty where nothing is asked.
+        required: Whether nothing may be released without evidence for it; else missing evidence
+            asks for a control.
     """
 
     name: str
@@ -71,6 +74,12 @@ class Gate:
     status: Status
     reason: str
     control: str = ""
+    required: bool = True
+
+    @property
+    def decides(self) -> bool:
+        """Whether this result alone can hold a release back."""
+        return self.status == "fail" or (self.status == "not assessed" and self.required)
 
 
 def guarantee_gates(
@@ -112,7 +121,27 @@ def guarantee_gates(
             f"alarms may recognise up to {at_most(guarantee.attack_tpr)} of the {guarantee.unit}s."
         )
         first = Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
-    return first, _delta_gate(evaluation, float(guarantee.delta))
+    return (
+        first,
+        _delta_gate(evaluation, float(guarantee.delta)),
+        *_promise_gates(evaluation, epsilon),
+    )
+
+
+def _promise_gates(evaluation: Evaluation, epsilon: float) -> tuple[Gate, ...]:
+    """Whether the attacks did better than the guarantee allows: then it is broken."""
+    score = evaluation.get("membership_epsilon")
+    if score is None or not score.assessed or not math.isfinite(epsilon):
+        return ()
+    name, title = "membership_epsilon", "The attacks against the guarantee"
+    rule = "The least ε that explains the attacks is at most the ε that was promised"
+    value = f"at least {figure(score.value, 2)}; promised {significant(epsilon)}"
+    if score.value <= epsilon + TINY:
+        reason = "No attack did better than the guarantee allows."
+        return (Gate(name, "privacy", title, rule, value, "pass", reason),)
+    reason = "An attack did better than the guarantee allows: it does not hold."
+    control = "Do not use this generator; report it, with the report and the ledger."
+    return (Gate(name, "privacy", title, rule, value, "fail", reason, control),)
 
 
 def _delta_gate(evaluation: Evaluation, delta: float) -> Gate:
@@ -342,4 +371,4 @@ def _value(score: Score | None) -> float:
 
 
 def _note(score: Score | None) -> str:
-    return "" if score is None else score.note
+    return why_not(score)

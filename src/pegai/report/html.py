@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from markupsafe import Markup
 
 from pegai._version import __version__
 from pegai.errors import DataError
-from pegai.report import tables, views
+from pegai.report import disclosure, domain, tables, uses, views
 from pegai.report.content import Content
 from pegai.report.glossary import GLOSSARY
 from pegai.report.numbers import at_most
 from pegai.report.plots.attack import plot_roc
 from pegai.report.plots.correlation import Correlations, plot_correlations
 from pegai.report.plots.marginals import Marginals, plot_marginals
+from pegai.report.plots.models import plot_calibration, plot_importance, plot_subgroups
 from pegai.report.plots.picture import Picture
+from pegai.report.plots.sample import plot_sample
 from pegai.report.plots.scatter import plot_scatter
+from pegai.report.plots.study import plot_coefficients, plot_survival
 from pegai.report.plots.tradeoff import Point, plot_bounds, plot_tradeoff
 from pegai.report.plots.utility import plot_classifiers, plot_confusion
 
@@ -34,7 +38,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render_html(content: Content) -> str:
     """The page as text; equal content gives equal text."""
-    environment = Environment(
+    return environment().get_template("report.html.j2").render(_context(content))
+
+
+def environment() -> Environment:
+    """Where the templates are found and every text in them is escaped."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -43,10 +52,10 @@ def render_html(content: Content) -> str:
         lstrip_blocks=True,
     )
     # Only what pegai.report.plots made is trusted markup; every text in it is escaped there.
-    environment.filters["svg"] = lambda picture: Markup(picture.svg)  # noqa: S704
-    environment.filters["at_most"] = at_most
-    environment.globals["css"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704
-    return environment.get_template("report.html.j2").render(_context(content))
+    made.filters["svg"] = lambda picture: Markup(picture.svg)  # noqa: S704
+    made.filters["at_most"] = at_most
+    made.globals["css"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))  # noqa: S704
+    return made
 
 
 def render_json(content: Content) -> str:
@@ -106,6 +115,25 @@ def _context(content: Content) -> dict[str, Any]:
         "created": views.when(content.created),
         "attack_facts": views.attack_facts(evaluation),
         "tiles": views.key_figures(subject),
+        "sample": views.sample_sentence(evaluation),
+        "uses": uses.use_grid(uses.intended_uses(evaluation, content.verdict, content.policy)),
+        "subgroups": uses.subgroup_lines(evaluation),
+        "subgroups_absent": views.absent(
+            evaluation, "subgroup_gap", "No subgroup that could be measured loses much."
+        ),
+        "rules": uses.rule_lines(evaluation),
+        "rules_absent": views.absent(
+            evaluation, "rule_violations", "No rule is broken more often than by real patients."
+        ),
+        "disclosure": disclosure.disclosure_grid(evaluation),
+        "controls": disclosure.control_lines(evaluation),
+        "identity": disclosure.identity_facts(evaluation),
+        "identity_note": disclosure.IDENTITY_NOTE,
+        "legacy": disclosure.legacy_facts(evaluation),
+        "legacy_note": disclosure.LEGACY_NOTE,
+        "explained": views.explained(subject.guarantee),
+        "domain": domain.domain_grid(content.domain) if content.domain else None,
+        "domain_sources": domain.source_facts(content.domain or ()),
         "gates": views.gate_grid(content.verdict),
         "candidates": views.candidate_grid(content),
         "bounds": _bounds(content),
@@ -142,6 +170,26 @@ def _plots(content: Content) -> dict[str, Any]:
         "class_grid": tables.class_grid(report) if report else None,
         "roc": plot_roc(roc, math.nan if attack is None else attack.value) if roc else (),
         "roc_of": str(roc.get("title") or "") if roc else "",
+        **_study_plots(data),
+    }
+
+
+def _study_plots(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The plots that a study would draw; empty where they were not measured."""
+    subgroups = data.get("subgroups") or ()
+    return {
+        "sample": plot_sample(data.get("equivalent_sample") or {}),
+        "coefficients": (
+            *plot_coefficients(data.get("coefficients") or {}),
+            *plot_coefficients(data.get("hazards") or {}, "hazards"),
+        ),
+        "inference_note": str((data.get("coefficients") or {}).get("warning") or ""),
+        "survival": plot_survival(data.get("survival") or {}),
+        "calibration": plot_calibration(data.get("reliability") or ()),
+        "importance": plot_importance(data.get("importance") or ()),
+        "subgroups": tables.subgroup_grid(subgroups),
+        "subgroup_pictures": plot_subgroups(subgroups),
+        "worst": tables.worst_grids(data),
     }
 
 

@@ -12,7 +12,19 @@ from pegai.evaluate.scores import Score
 NONE = "not assessed"
 NBSP = "\u00a0"
 
-SHARES = ("membership_tpr", "exact_copies")
+SHARES = (
+    "membership_tpr",
+    "exact_copies",
+    "singling_out",
+    "linkability",
+    "attribute_inference",
+    "identity_risk",
+    "minimum_detectable_leak",
+    "rule_violations",
+    "equivalent_sample",
+    "coefficient_sign_flips",
+    "coefficient_coverage",
+)
 """Scores whose name begins so are shown in per cent."""
 
 
@@ -78,6 +90,12 @@ def score_with_interval(score: Score | None) -> str:
     """`0.52 (0.48 to 0.56)`."""
     between = score_interval(score)
     return f"{score_text(score)} ({between})" if between else score_text(score)
+
+
+def why_not(score: Score | None, otherwise: str = "") -> str:
+    """Why a score was not assessed, without saying again that it was not."""
+    note = ("" if score is None else score.note).removeprefix(f"{NONE}:").strip()
+    return note[:1].upper() + note[1:] if note else otherwise
 
 
 def duration(seconds: float) -> str:

@@ -203,3 +203,54 @@ def heading(key: str) -> str:
         return HEADINGS[key]
     words = str(key).replace("_", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def subgroup_grid(data: Sequence[Mapping[str, Any]]) -> Grid | None:
+    """Every subgroup: patients, the figure from real and synthetic rows, and the loss."""
+    from pegai.report.plots.models import subgroup_name
+    from pegai.report.plots.utility import number
+
+    rows = tuple(
+        (
+            Text(subgroup_name(row)),
+            Text(cell(row.get("n")), kind="number"),
+            Text(share(number(row.get("share_real"))), kind="number"),
+            Text(share(number(row.get("share_synthetic"))), kind="number"),
+            Text(figure(number(row.get("real"))), kind="number"),
+            Text(figure(number(row.get("synthetic"))), kind="number"),
+            Text(
+                figure(number(row.get("gap"))),
+                interval(number(row.get("low")), number(row.get("high"))),
+                "number",
+            ),
+        )
+        for row in data
+    )
+    heads = ("Subgroup", "Patients", "Share, real", "Share, synthetic", "Real", "Synthetic", "Loss")
+    return Grid("Models in each subgroup", heads, rows) if rows else None
+
+
+WORST = {
+    "worst_1way": "Single columns",
+    "worst_2way": "Pairs of columns",
+    "worst_3way": "Triples of columns",
+    "worst_missing": "Missing values",
+}
+
+
+def worst_grids(plots: Mapping[str, Any]) -> tuple[Grid, ...]:
+    """The columns, pairs and triples that are furthest from real patients, with the real figure."""
+    grids = []
+    for name, title in WORST.items():
+        rows = tuple(
+            (
+                Text(" × ".join(str(column) for column in row.get("columns") or ())),
+                Text(share(row.get("distance")), kind="number"),
+                Text(share(row.get("baseline")), kind="number"),
+            )
+            for row in plots.get(name) or ()
+        )
+        heads = ("Columns", "Rows in the wrong place", "Real sample")
+        if rows:
+            grids.append(Grid(f"{title}, worst first", heads, rows))
+    return tuple(grids)

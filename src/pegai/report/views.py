@@ -10,7 +10,10 @@ import json
 import math
 from dataclasses import dataclass
 
+from pegai.errors import PrivacyError
 from pegai.evaluate.scores import Evaluation, Score
+from pegai.privacy.explain import explain
+from pegai.privacy.guarantee import Guarantee
 from pegai.report.content import Candidate, Content, plain
 from pegai.report.numbers import (
     NONE,
@@ -22,6 +25,7 @@ from pegai.report.numbers import (
     score_with_interval,
     share,
     significant,
+    why_not,
 )
 from pegai.report.tables import Grid, Text
 from pegai.report.verdict import Verdict
@@ -46,13 +50,57 @@ def key_figures(candidate: Candidate) -> tuple[Tile, ...]:
     evaluation = candidate.evaluation
     attack, utility = evaluation.get("membership_auc"), evaluation.get("tstr_auc")
     real = math.nan if utility is None else utility.baseline
-    detection = evaluation.get("detection_auc")
     return (
         guarantee_tile(candidate),
         Tile("Attack AUC", score_text(attack), _below(attack, "chance 0.5")),
         Tile("Usefulness (TSTR AUC)", score_text(utility), _below(utility, f"real {figure(real)}")),
-        Tile("Told apart (C2ST AUC)", score_text(detection), _below(detection, "ideal 0.5")),
+        _realism_tile(evaluation),
     )
+
+
+def _realism_tile(evaluation: Evaluation) -> Tile:
+    """As good as how many real patients; without that, how well they are told apart."""
+    sample, patients = evaluation.get("equivalent_sample"), evaluation.get("equivalent_patients")
+    if patients is not None and patients.assessed:
+        below = "no share" if sample is None or not sample.assessed else score_with_interval(sample)
+        label = "As good as a real sample of"
+        return Tile(label, f"{patients.value:,.0f}", f"patients\n{below} of those learnt from")
+    detection = evaluation.get("detection_auc")
+    return Tile("Told apart (C2ST AUC)", score_text(detection), _below(detection, "ideal 0.5"))
+
+
+def sample_sentence(evaluation: Evaluation) -> str:
+    """The headline of usefulness that needs no statistics."""
+    patients, rows = evaluation.get("equivalent_patients"), evaluation.rows.get("train", 0)
+    if patients is None or not patients.assessed:
+        return (
+            "Each answer names the figure it rests on; the figure in brackets is its 95 % interval."
+        )
+    return (
+        f"In tables of a few columns the synthetic data are as exact as a real sample of "
+        f"{patients.value:,.0f} patients"
+        + (f" (learnt from {rows:,} rows)." if rows else ".")
+        + " Each answer names the figure it rests on, with its 95 % interval."
+    )
+
+
+def absent(evaluation: Evaluation, name: str, fine: str) -> str:
+    """What stands where nothing is listed: that nothing was found, or that nothing was measured."""
+    score = evaluation.get(name)
+    if score is not None and score.assessed:
+        return fine
+    return f"{NONE.capitalize()}. {why_not(score)}".strip()
+
+
+def explained(guarantee: Guarantee | None) -> tuple[str, ...]:
+    """The guarantee for people who decide; nothing where there is none."""
+    if guarantee is None or guarantee.audit_only:
+        return ()
+    try:
+        found = explain(guarantee.epsilon, guarantee.delta, unit=guarantee.unit)
+    except PrivacyError:  # out of the range that means anything
+        return ()
+    return tuple(found.in_words())
 
 
 def guarantee_tile(candidate: Candidate) -> Tile:

@@ -6,6 +6,7 @@ from pegai.schema.files import read_schema, schema_from_dict, write_schema
 from pegai.schema.impossible import Impossible, breaks_any
 from pegai.schema.infer import infer
 from pegai.schema.parse import Reading, read_column
+from pegai.schema.rules import Rule
 from pegai.schema.table_schema import Schema, TablePrivacy
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Kind",
     "Reading",
     "Role",
+    "Rule",
     "Schema",
     "TablePrivacy",
     "breaks_any",

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FieldType = Literal["string", "integer", "number", "boolean", "date", "datetime"]
-Role = Literal["identifier", "quasi-identifier", "sensitive", "target", "site", "feature"]
+Role = Literal[
+    "identifier", "quasi-identifier", "sensitive", "target", "time", "event", "site", "feature"
+]
 Kind = Literal[
     "categorical", "ordinal", "boolean", "integer", "continuous", "date", "datetime", "text"
 ]
@@ -109,6 +111,8 @@ class Column(_Frozen):
     def _consistent(self) -> Column:
         if self.categories is not None:
             self._check_categories()
+        if self.role_problem:
+            raise ValueError(self.role_problem)
         low, high = self.constraints.minimum, self.constraints.maximum
         if low is None and high is None:
             return self
@@ -172,6 +176,21 @@ class Column(_Frozen):
     def role(self) -> Role:
         """The part the column plays."""
         return self.pegai.role
+
+    @property
+    def role_problem(self) -> str:
+        """Why the column can't play its part in a survival analysis; empty if it can."""
+        if self.role == "time" and self.kind not in ("integer", "continuous"):
+            return (
+                f"the role time is for a number (days, months until the event or the end of "
+                f"follow-up), not for a {self.kind} column"
+            )
+        if self.role == "event" and not (self.is_discrete and len(self.levels) == 2):
+            return (
+                "the role event is for a boolean or for two categories, of which the second is "
+                f"the event, not for a {self.kind} column with {len(self.levels)} levels"
+            )
+        return ""
 
     @property
     def minimum(self) -> float | None:

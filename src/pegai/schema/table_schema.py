@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pegai.errors import SchemaError
 from pegai.schema.columns import Column, Role, _Frozen  # pyright: ignore[reportPrivateUsage]
 from pegai.schema.impossible import Impossible, check_rules, rules_after
+from pegai.schema.rules import Rule, check_checks, checks_after
 
 PROFILE = "https://datapackage.org/profiles/2.0/tableschema.json"
 
@@ -23,12 +24,14 @@ class TablePrivacy(_Frozen):
         unit: The column that says which patient a row belongs to; None is "one row a patient".
         max_rows_per_unit: The most rows one patient may contribute.
         impossible: Combinations of levels that never occur, from knowledge and not from the data.
+        rules: Conditions that hold in every row, from knowledge and not from the data.
     """
 
     dataset: str | None = None
     unit: str | None = None
     max_rows_per_unit: Annotated[int, Field(ge=1)] = 1
     impossible: tuple[Impossible, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 class Schema(_Frozen):
@@ -39,7 +42,7 @@ class Schema(_Frozen):
         missing_values: Texts that mean "missing" in every column.
         title: A name for people.
         description: What the table holds.
-        pegai: Data set name, privacy unit, rows a patient, impossible combinations.
+        pegai: Data set name, privacy unit, rows a patient, impossible combinations, rules.
     """
 
     profile: Annotated[str, Field(alias="$schema")] = PROFILE
@@ -57,15 +60,18 @@ class Schema(_Frozen):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two fields are named {twice[0]!r}")
-        for role in ("target", "site"):
+        for role in ("target", "time", "event", "site"):
             named = [c.name for c in self.fields if c.role == role]
             if len(named) > 1:
                 raise ValueError(f"only one field may have the role {role}, not {named}")
+        if self.with_role("event") and not self.with_role("time"):
+            raise ValueError("a field with the role event needs another one with the role time")
         if self.pegai.unit is not None and self.pegai.unit not in names:
             raise ValueError(f"unit {self.pegai.unit!r} is not one of the fields")
         if self.pegai.unit is None and self.pegai.max_rows_per_unit != 1:
             raise ValueError("max_rows_per_unit above 1 needs a unit: the column of the patient id")
         check_rules(self.impossible, self.fields, self.unit)
+        check_checks(self.rules, self.fields, self.unit)
         return self
 
     @property
@@ -115,6 +121,11 @@ class Schema(_Frozen):
         return self.pegai.impossible
 
     @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Conditions that every row keeps."""
+        return self.pegai.rules
+
+    @property
     def modelled(self) -> tuple[Column, ...]:
         """The columns a generator learns: all but identifiers and the privacy unit."""
         return tuple(c for c in self.fields if c.role != "identifier" and c.name != self.unit)
@@ -122,14 +133,18 @@ class Schema(_Frozen):
     def replace_columns(self, columns: tuple[Column, ...]) -> Schema:
         """The same schema over other columns.
 
-        A unit that is gone is forgotten, and so is an impossible combination where one of its
-        columns is gone or has other levels.
+        A unit that is gone is forgotten, and so is an impossible combination or a rule where one
+        of its columns is gone, or has another type or other levels. A time or an event that can't
+        play its part any more becomes a feature.
         """
-        privacy = self.pegai
+        columns, privacy = _fitting_roles(columns), self.pegai
         if privacy.unit is not None and privacy.unit not in [c.name for c in columns]:
-            privacy = TablePrivacy(dataset=privacy.dataset, impossible=privacy.impossible)
-        kept = rules_after(privacy.impossible, self.fields, columns, privacy.unit)
-        privacy = privacy.model_copy(update={"impossible": kept})
+            privacy = privacy.model_copy(update={"unit": None, "max_rows_per_unit": 1})
+        kept = {
+            "impossible": rules_after(privacy.impossible, self.fields, columns, privacy.unit),
+            "rules": checks_after(privacy.rules, self.fields, columns, privacy.unit),
+        }
+        privacy = privacy.model_copy(update=kept)
         return self.model_copy(update={"fields": tuple(columns), "pegai": privacy})
 
     def only_modelled(self) -> Schema:
@@ -145,3 +160,15 @@ class Schema(_Frozen):
         """SHA-256 of the content, in hexadecimal; equal schemas have equal digests."""
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fitting_roles(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """A time that is no number now, an event without two levels or without a time: features."""
+    timed = any(c.role == "time" and not c.role_problem for c in columns)
+    lost = [c for c in columns if c.role_problem or (c.role == "event" and not timed)]
+    return tuple(
+        c.model_copy(update={"pegai": c.pegai.model_copy(update={"role": "feature"})})
+        if c in lost
+        else c
+        for c in columns
+    )

@@ -120,6 +120,7 @@ class RunConfig(_Strict):
     fit: Annotated[tuple[FitSection, ...], Field(min_length=1)]
     output: OutputSection = OutputSection()
     jobs: Annotated[int, Field(ge=-1)] = -1
+    tier: Literal["quick", "standard"] = "standard"
 
     @model_validator(mode="after")
     def _one_release(self) -> RunConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -15,10 +15,11 @@ from pegai.data.files import read_frame, write_table
 from pegai.data.splits import Split, split, split_independently
 from pegai.data.table import Table
 from pegai.privacy.guarantee import default_ledger
-from pegai.report import Candidate, Content, build_content, write_report
+from pegai.report import Candidate, Content, build_content, domain_rows, write_report
 from pegai.schema import read_schema, write_schema
 from pegai.streams import Streams
 from pegai.synth.base import check_public, check_table, known_patients
+from pegai.workflow.bundle import sha256_file
 from pegai.workflow.config import RunConfig
 from pegai.workflow.deidentification import Cleaned, clean
 from pegai.workflow.facts import dataset_name, ledger_rows, machine, now, versions
@@ -190,6 +191,8 @@ def _evaluate(
         prepared.holdout.modelled(),
         groups,
         names=[fit.title for fit in config.fit],
+        private=[fit.epsilon is not None for fit in config.fit],
+        tier=config.tier,
         seed=config.data.seed,
         jobs=config.jobs,
         watch=_part("evaluating", progress, 0.66, 0.97),
@@ -242,6 +245,7 @@ def _content(
         ledger=ledger_rows(tasks[0].ledger, prepared.dataset),
         lint=cleaned.lint,
         commands=commands,
+        domain=domain_rows(prepared.train.schema),
     )
 
 
@@ -258,5 +262,6 @@ def _write(
     write_schema(tables[released].schema, ready / "synthetic.schema.json")
     text = config.model_dump_json(indent=1, by_alias=True)
     atomic_write_text(ready / "run.json", text + "\n")
-    write_report(content, ready)
+    known = {"synthetic.csv": sha256_file(ready / "synthetic.csv")}
+    write_report(replace(content, tables=known), ready)
     return ready

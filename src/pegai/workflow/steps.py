@@ -15,21 +15,20 @@ import polars as pl
 from pegai.audit.artefacts import scan
 from pegai.audit.findings import Finding
 from pegai.data.atomic import MODEL_MARKER, atomic_write_text, check_file, check_folder
-from pegai.data.conform import conform, load_table
+from pegai.data.conform import load_table
 from pegai.data.files import check_output, read_frame, write_frame, write_table
 from pegai.data.splits import split, split_independently
 from pegai.data.table import Table
 from pegai.errors import SeedRefusedError, UsageError
 from pegai.privacy.guarantee import Privacy
-from pegai.report import Candidate, Content, build_content, write_report
 from pegai.schema import read_schema, write_schema
 from pegai.schema.infer import infer
 from pegai.streams import Streams
 from pegai.synth.base import Fitted, Given, Progress, as_generator, check_public
 from pegai.synth.catalog import load, make
 from pegai.workflow.config import DeidentifySection, config_error
-from pegai.workflow.deidentification import Cleaned, clean, lint_rows
-from pegai.workflow.facts import dataset_name, machine, now, versions
+from pegai.workflow.deidentification import Cleaned, clean
+from pegai.workflow.facts import dataset_name
 
 SAMPLE_ROWS = 262_144
 """Rows sampled between two signs of life; a multiple of every generator's own chunk."""
@@ -262,56 +261,3 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 def _section(raw: dict[str, Any]) -> DeidentifySection:
     with config_error("deidentify"):
         return DeidentifySection.model_validate(raw)
-
-
-def evaluate_files(
-    train: Path,
-    holdout: Path,
-    synthetic: Sequence[Path],
-    schema: Path,
-    out: Path,
-    *,
-    model: Path | None,
-    title: str,
-    seed: int,
-    progress: Progress,
-    commands: Sequence[str] = (),
-) -> tuple[Content, dict[str, Path]]:
-    """Evaluate synthetic files against real ones and write the report."""
-    from pegai.evaluate.suite import evaluate
-
-    check_folder(out, overwrite=True)
-    fitted = None if model is None else load(model)
-    declared = read_schema(schema)
-    real = [load_table(path, declared, extra="drop").modelled() for path in (train, holdout)]
-    modelled = declared.only_modelled()
-    tables = [
-        conform(read_frame(path), modelled, name=str(path), extra="drop") for path in synthetic
-    ]
-    start = time.perf_counter()
-    evaluation = evaluate(real[0], real[1], tables, seed=seed, progress=progress)
-    candidate = Candidate(
-        name=synthetic[0].stem,
-        title=", ".join(path.name for path in synthetic),
-        method="as given" if fitted is None else fitted.method,
-        evaluation=evaluation,
-        guarantee=None if fitted is None else fitted.guarantee,
-        heuristic="" if fitted is None else fitted.heuristic,
-        released=True,
-        seconds=time.perf_counter() - start,
-    )
-    dataset = declared.pegai.dataset or train.stem
-    content = build_content(
-        [candidate],
-        title=title,
-        dataset=f"{dataset}: {len(real[0])} training and {len(real[1])} holdout rows",
-        created=now(),
-        split={"rows to learn": len(real[0]), "holdout rows": len(real[1])},
-        versions=versions(),
-        seeds={"evaluation": seed},
-        machine=machine(),
-        lint=lint_rows(declared),
-        commands=commands,
-    )
-    page, twin = write_report(content, out)
-    return content, {"report": page, "json": twin}

@@ -18,6 +18,7 @@ from pegai.data.table import Table
 from pegai.errors import BudgetExceededError
 from pegai.evaluate.scores import Evaluation
 from pegai.evaluate.suite import RealBaselines, evaluate, real_baselines
+from pegai.evaluate.tiers import TierName, tier_named
 from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.schema import Schema
@@ -25,7 +26,7 @@ from pegai.streams import Streams
 from pegai.synth.base import Fitted, Progress, silent, table_bytes
 from pegai.synth.catalog import load, make
 from pegai.workflow.config import FitSection
-from pegai.workflow.processes import in_processes
+from pegai.workflow.parallel import in_workers
 
 Result = TypeVar("Result")
 
@@ -158,13 +159,18 @@ def evaluate_all(
     groups: Sequence[Sequence[Table]],
     *,
     names: Sequence[str],
+    private: Sequence[bool],
+    tier: TierName,
     seed: int,
     jobs: int,
     watch: Watch,
 ) -> list[Evaluation]:
     """Evaluate each group of replicates against the same real baselines."""
-    cache = real_baselines(train, holdout, seed=seed)
-    calls = [(train, holdout, tuple(group), seed, cache) for group in groups]
+    cache = real_baselines(train, holdout, seed=seed, tier=tier_named(tier))
+    calls = [
+        (train, holdout, tuple(group), seed, cache, noisy)
+        for group, noisy in zip(groups, private, strict=True)
+    ]
     return _all(_evaluate, calls, names, jobs=jobs, watch=watch)
 
 
@@ -174,9 +180,12 @@ def _evaluate(
     group: tuple[Table, ...],
     seed: int,
     cache: RealBaselines,
+    private: bool,
     progress: Progress,
 ) -> Evaluation:
-    return evaluate(train, holdout, group, seed=seed, cache=cache, progress=progress)
+    return evaluate(
+        train, holdout, group, seed=seed, cache=cache, private=private, progress=progress
+    )
 
 
 def _all(
@@ -197,7 +206,7 @@ def _all(
         watch(stage, sum(shares) / len(shares))
 
     # Closed by hand: an error here must end the workers before the run's folder goes.
-    with closing(in_processes(function, calls, jobs=jobs, told=told)) as inside:
+    with closing(in_workers(function, calls, jobs=jobs, told=told)) as inside:
         for number, result in inside:
             results[number], shares[number] = result, 1.0
             stage = f"{len(results)} of {len(calls)}, last {names[number]}"

@@ -5,7 +5,12 @@ from scipy import stats
 
 from pegai.data.table import Table
 from pegai.evaluate.features import encode, fit_features
-from pegai.evaluate.fidelity.pair_trends import fit_pair_bins, pair_trends, rank_correlation
+from pegai.evaluate.fidelity.pair_trends import (
+    fit_pair_bins,
+    pair_tables,
+    pair_trends,
+    rank_correlation,
+)
 from pegai.schema import schema_from_dict
 
 FIELDS = [
@@ -30,7 +35,8 @@ def linked():
 def distances(real, fake):
     features = fit_features(real)
     first, second = encode(features, real), encode(features, fake)
-    found = pair_trends(fit_pair_bins(first), first, second)
+    bins = fit_pair_bins(first)
+    found = pair_trends(pair_tables(bins, first), pair_tables(bins, second))
     return {(p.first, p.second): (p.metric, p.distance) for p in found.worst(10)}, found.score
 
 

@@ -1,20 +1,32 @@
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
 
 from pegai.data.table import Table
 from pegai.evaluate.features import encode, fit_features
-from pegai.evaluate.privacy import membership
+from pegai.evaluate.privacy.attacks import ATTACKS, attack
 from pegai.evaluate.privacy.membership import (
-    ATTACKS,
-    attack,
-    fit_targets,
+    FPRS,
+    best_attack,
+    epsilon_lower_bound,
     observed_statistics,
     panel_test,
+    permuted_statistics,
     resampled_statistics,
     roc_curve,
     target_weights,
 )
+from pegai.evaluate.privacy.power import (
+    CONTROLS,
+    control_table,
+    independent_columns,
+    minimum_detectable_leak,
+    run_controls,
+)
+from pegai.evaluate.privacy.targets import fit_targets
+from pegai.evaluate.tiers import QUICK
 from pegai.schema import schema_from_dict
 from pegai.streams import Streams
 
@@ -29,15 +41,17 @@ def setting(patients):
 
 def run(setting, table, seed=0):
     _, features, targets = setting
-    scores = attack(targets, encode(features, table))
+    scores = attack(targets, encode(features, table)).scores
     found = {name: observed_statistics(s, targets.member) for name, s in scores.items()}
     return found, panel_test([scores], targets.member, Streams(seed)).p_value
 
 
-def test_a_verbatim_copy_is_found_by_every_attack(setting):
+def test_a_verbatim_copy_is_found_by_every_attack_that_looks_for_one(setting):
     found, p = run(setting, setting[0])
+    for name in ("nn_ratio", "exact_match", "dcr"):
+        assert found[name].min() == 1.0, name
     for name in ATTACKS:
-        assert found[name].min() > 0.99, name
+        assert found[name][0] > 0.7, name
     assert p == 0.001
 
 
@@ -114,7 +128,7 @@ def test_common_records_are_no_evidence():
     )
     features = fit_features(train)
     targets = fit_targets(encode(features, train), encode(features, holdout), Streams(0))
-    scores = attack(targets, encode(features, fake))
+    scores = attack(targets, encode(features, fake)).scores
     assert np.ptp(scores["nn_ratio"]) == 0.0
 
 
@@ -133,7 +147,7 @@ def test_patients_are_attacked_and_not_rows(patients):
     targets = fit_targets(encode(features, train), encode(features, holdout), Streams(0))
     assert (targets.members, targets.non_members) == (50, 40)
     one_visit_each = encode(features, train.take(np.arange(0, 150, 3)))
-    scores = attack(targets, one_visit_each)
+    scores = attack(targets, one_visit_each).scores
     assert observed_statistics(scores["nn_ratio"], targets.member)[0] > 0.99
 
 
@@ -148,22 +162,166 @@ def test_too_few_patients_and_supported_rates(patients):
     assert more.supported_fpr() == 0.05
 
 
-def test_large_sides_are_sampled_and_their_reference_is_not(setting, patients, monkeypatch):
-    monkeypatch.setattr(membership, "MAX_TARGETS", 50)
+def test_large_sides_are_sampled_and_their_reference_is_not(setting, patients):
     train, features, _ = setting
     coded = encode(features, train)
-    targets = fit_targets(coded, encode(features, patients(300, 2)), Streams(0))
+    tier = dataclasses.replace(QUICK, max_targets=50)
+    targets = fit_targets(coded, encode(features, patients(300, 2)), Streams(0), tier=tier)
     assert (targets.members, targets.non_members) == (50, 50)
-    scores = attack(targets, coded)
+    assert len(targets.population) == 600
+    scores = attack(targets, coded).scores
     assert np.all(scores["dcr"][targets.member] == 0.0)
 
 
 def test_resamples_and_the_curve_agree_with_the_figures(setting, patients):
     _, features, targets = setting
-    score = attack(targets, encode(features, patients(300, 3)))["nn_ratio"]
+    score = attack(targets, encode(features, patients(300, 3))).scores["nn_ratio"]
     draws = resampled_statistics(score, target_weights(targets, Streams(0)))
     assert draws[0].mean() == pytest.approx(observed_statistics(score, targets.member)[0], abs=0.01)
     curve = roc_curve(score, targets.member, np.array([0.01, 0.5, 1.0]))
     assert curve[0] == observed_statistics(score, targets.member)[1]
     assert curve[2] == 1.0
     assert np.all(np.diff(curve) >= 0)
+
+
+def test_a_reference_is_compared_with_and_never_attacked(setting, patients):
+    train, features, alone = setting
+    coded = [encode(features, t) for t in (train, patients(300, 2), patients(200, 5))]
+    targets = fit_targets(coded[0], coded[1], Streams(0), reference=coded[2])
+    assert targets.member.size == 600
+    assert len(targets.population) == 800
+    assert (targets.own[600:] == -1).all()
+    # More of the population known: neighbours can only come nearer.
+    assert (targets.real <= alone.real + 1e-12).all()
+
+
+def test_rows_and_permutations_of_a_score_agree_with_the_plain_formula():
+    rng = np.random.default_rng(0)
+    scores = np.round(rng.normal(size=500), 1)
+    labels = rng.permuted(np.tile(np.arange(500) < 300, (40, 1)), axis=1)
+    labels[0] = np.argsort(np.argsort(-scores)) < 300  # every member above every other
+    fast = permuted_statistics(scores, labels)
+    slow = [observed_statistics(scores, label) for label in labels]
+    assert fast == pytest.approx(np.transpose(slow))
+    assert fast.shape == (1 + len(FPRS), 40)
+
+
+def test_the_best_attack_is_not_lucky():
+    """Chosen and measured on different patients: one half on average, with seven blind attacks."""
+    rng = np.random.default_rng(3)
+    member = np.arange(200) < 100
+    weights = (member[None, :].astype(float), (~member)[None, :].astype(float))
+    areas = [
+        best_attack(
+            [{n: rng.normal(size=200) for n in ATTACKS}], member, weights, Streams(i)
+        ).values.mean()
+        for i in range(200)
+    ]
+    # The standard error of the mean is 0.004; the best of seven on the same patients has 0.555.
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.015)
+
+
+def test_the_best_attack_is_the_one_that_sees():
+    rng = np.random.default_rng(4)
+    member = np.arange(400) < 200
+    weights = (member[None, :].astype(float), (~member)[None, :].astype(float))
+    scores = {n: rng.normal(size=400) for n in ATTACKS}
+    scores["marginals"] = scores["marginals"] + member
+    found = best_attack([scores], member, weights, Streams(0))
+    assert found.names == ("marginals", "marginals")
+    assert found.values[0] == pytest.approx(0.76, abs=0.06)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5, 1.0, 2.0])
+def test_epsilon_is_never_overstated(epsilon):
+    """Randomised response leaks exactly epsilon: the bound holds, and is not empty for large ones.
+
+    40 runs at 95 %: 2 too high expected, more than 6 has a probability of 0.3 %.
+    """
+    rng = np.random.default_rng(int(10 * epsilon))
+    member = np.arange(4_000) < 2_000
+    keep = np.exp(epsilon) / (1 + np.exp(epsilon))
+    bounds = []
+    for i in range(40):
+        answer = np.where(rng.random(4_000) < keep, member, ~member).astype(float)
+        scores = {n: rng.normal(size=4_000) for n in ATTACKS} | {"nn_ratio": answer}
+        bounds.append(epsilon_lower_bound(scores, member, Streams(i)).epsilon)
+    assert np.sum(np.array(bounds) > epsilon + 1e-9) <= 6
+    if epsilon >= 1:
+        assert np.median(bounds) > 0.7 * epsilon
+
+
+def test_misses_tell_as_much_as_hits():
+    """An attack that is sure of non-members only."""
+    rng = np.random.default_rng(0)
+    member = np.arange(2_000) < 1_000
+    sure = (~member) & (rng.random(2_000) < 0.5)
+    scores = {n: rng.normal(size=2_000) for n in ATTACKS} | {"dcr": np.where(sure, -9.0, 0.0)}
+    assert epsilon_lower_bound(scores, member, Streams(0)).epsilon > 3
+
+
+def test_positive_controls_are_found_where_there_is_power(setting):
+    train, features, targets = setting
+    found = run_controls(encode(features, train), targets, Streams(0))
+    assert [c.name for c in found] == list(CONTROLS)
+    assert all(c.detected for c in found), found
+
+
+def test_a_control_leaks_what_it_says(setting):
+    train, features, targets = setting
+    coded = encode(features, train)
+    planted = control_table("planted", coded, targets, Streams(0))
+    assert len(planted) == len(coded)
+    assert np.isin(planted.keys, coded.keys).sum() == 15
+    jittered = control_table("jitter", coded, targets, Streams(0))
+    assert not np.isin(jittered.keys, coded.keys).any()
+    assert (jittered.codes == coded.codes).all()
+
+
+def test_controls_without_a_number():
+    schema = schema_from_dict({"fields": [{"name": n, "type": "boolean"} for n in "abcdefghij"]})
+    rng = np.random.default_rng(0)
+    train, holdout = (
+        Table(pl.DataFrame({n: rng.random(200) < 0.5 for n in "abcdefghij"}), schema)
+        for _ in range(2)
+    )
+    features = fit_features(train)
+    coded = encode(features, train)
+    targets = fit_targets(coded, encode(features, holdout), Streams(0))
+    table = control_table("jitter", coded, targets, Streams(0))
+    assert ((table.codes != coded.codes).sum(axis=1) <= 1).all()
+
+
+def test_the_minimum_detectable_leak_is_one_that_is_found(setting, patients):
+    """What it names is found in nearly all runs, and a quarter of it in few."""
+    train, features, targets = setting
+    base = independent_columns(targets, 300, np.random.default_rng(0))
+    attacked = attack(targets, base)
+    panel = panel_test([attacked.scores], targets.member, Streams(0))
+    found = minimum_detectable_leak(attacked, targets, panel, Streams(0))
+    assert found.share == found.copies / 300
+    assert 3 <= found.copies <= 24
+    hits = {}
+    for copies in (int(found.copies), max(1, int(found.copies) // 4)):
+        hits[copies] = 0
+        for i in range(6):
+            rng = np.random.default_rng(i)
+            rows = rng.choice(300, copies, replace=False)
+            fake = patients(300 - copies, 50 + i)
+            table = Table(pl.concat([fake.frame, train.frame[rows.tolist()]]), train.schema)
+            scores = attack(targets, encode(features, table)).scores
+            hits[copies] += panel_test([scores], targets.member, Streams(i)).p_value < 0.05
+    most, least = hits.values()
+    assert most >= 5
+    assert least < most
+
+
+def test_resampled_columns_give_away_who_has_a_value_of_his_own(setting):
+    """No two columns go together, and still: one in three labs is nobody else's."""
+    train = setting[0]
+    rng = np.random.default_rng(0)
+    shuffled = [s.gather(rng.integers(300, size=300)) for s in train.frame.get_columns()]
+    found, p = run(setting, Table(pl.DataFrame(shuffled), train.schema))
+    assert found["values"][0] > 0.62
+    assert found["nn_ratio"][0] < 0.6
+    assert p <= 0.01

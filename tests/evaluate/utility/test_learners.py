@@ -64,7 +64,7 @@ def test_every_regressor_learns_and_takes_a_constant(data, name):
 
 
 def test_large_sides_are_cut_but_keep_their_classes(data, monkeypatch):
-    monkeypatch.setattr(learners, "MAX_KERNEL_ROWS", 50)
+    monkeypatch.setitem(learners._LIMITS, "support_vector_machine", 50)
     both, target, _ = data
     rare = np.zeros_like(target)
     rare[[3, 9]] = 1, 2

@@ -55,7 +55,9 @@ class Detection:
             return np.where(total > 0, weights[:, used] @ self.placements[used] / total, np.nan)
 
 
-def detection(holdout: Encoded, synthetic: Encoded, streams: Streams) -> Detection:
+def detection(
+    holdout: Encoded, synthetic: Encoded, streams: Streams, *, max_rows: int = MAX_ROWS
+) -> Detection:
     """Cross-validated detection of synthetic rows against the holdout.
 
     The larger side is subsampled to the size of the smaller, anew at each repeat.
@@ -64,8 +66,9 @@ def detection(holdout: Encoded, synthetic: Encoded, streams: Streams) -> Detecti
         holdout: Real patients that the generator never saw.
         synthetic: The synthetic table, by the same coding.
         streams: Seeds; the same for every table, so that tables are compared on equal folds.
+        max_rows: Rows a side; larger tables are subsampled.
     """
-    size = min(len(holdout), len(synthetic), MAX_ROWS)
+    size = min(len(holdout), len(synthetic), max_rows)
     empty = np.full(len(holdout), np.nan)
     if size < MIN_ROWS:
         return Detection(empty, note=f"not assessed: {size} rows a side, {MIN_ROWS} are needed")
@@ -89,7 +92,7 @@ def detection(holdout: Encoded, synthetic: Encoded, streams: Streams) -> Detecti
 
 
 def _repeats(size: int) -> int:
-    return 3 if size <= 1_000 else 2 if size <= 5_000 else 1
+    return 3 if size <= 1_000 else 2 if size <= 3_000 else 1
 
 
 def _choose(rng: np.random.Generator, available: int, size: int) -> np.ndarray:

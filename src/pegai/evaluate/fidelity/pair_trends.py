@@ -96,41 +96,64 @@ def fit_pair_bins(train: Encoded) -> PairBins:
     return PairBins(tuple(cuts), tuple(sizes))
 
 
-def pair_trends(bins: PairBins, real: Encoded, synthetic: Encoded) -> PairTrends:
-    """Compare every pair of columns of two coded tables.
+@dataclass(frozen=True, eq=False)
+class PairTables:
+    """Every pair of columns of one table.
 
-    Args:
-        bins: From `fit_pair_bins` on the real training table.
-        real: Real patients, coded; the holdout.
-        synthetic: The synthetic table, by the same coding.
+    Attributes:
+        names: Columns, numeric ones first.
+        shares: Share of the rows in every pair of bins; shape (all bins, all bins).
+        starts: First bin of each column.
+        correlation: Rank correlation of the numeric columns; shape (numeric, numeric).
     """
-    starts = np.cumsum([0, *bins.sizes])[:-1]
-    difference = np.abs(_contingency(bins, real) - _contingency(bins, synthetic))
+
+    names: tuple[str, ...]
+    shares: np.ndarray
+    starts: np.ndarray
+    correlation: np.ndarray
+
+
+def pair_tables(bins: PairBins, table: Encoded) -> PairTables:
+    """Count every pair of columns of a coded table."""
+    return PairTables(
+        table.features.names,
+        _contingency(bins, table),
+        np.cumsum([0, *bins.sizes])[:-1],
+        rank_correlation(table.numbers),
+    )
+
+
+def pair_trends(real: PairTables, synthetic: PairTables) -> PairTrends:
+    """Compare every pair of columns of two tables, counted with the same bins."""
+    difference = np.abs(real.shares - synthetic.shares)
+    starts = real.starts
     if starts.size:
         difference = np.add.reduceat(np.add.reduceat(difference, starts, axis=0), starts, axis=1)
     distances = difference / 2
-    numeric = len(bins.cuts)
-    rho = np.abs(rank_correlation(real.numbers) - rank_correlation(synthetic.numbers)) / 2
-    distances[:numeric, :numeric] = rho
-    return PairTrends(real.features.names, distances[np.triu_indices(len(bins.sizes), 1)], numeric)
+    numeric = real.correlation.shape[0]
+    distances[:numeric, :numeric] = np.abs(real.correlation - synthetic.correlation) / 2
+    return PairTrends(real.names, distances[np.triu_indices(starts.size, 1)], numeric)
+
+
+def bin_codes(bins: PairBins, table: Encoded) -> np.ndarray:
+    """The bin of every cell, 0 for missing; shape (rows, columns), int32, numeric columns first."""
+    offset = len(bins.cuts)
+    codes = np.empty((len(table), len(bins.sizes)), dtype=np.int32)
+    for i, cuts in enumerate(bins.cuts):
+        values = table.numbers[:, i]
+        codes[:, i] = np.where(np.isnan(values), 0, np.searchsorted(cuts, values, side="left") + 1)
+    for i in range(table.codes.shape[1]):
+        codes[:, offset + i] = np.minimum(table.codes[:, i] + 1, bins.sizes[offset + i] - 1)
+    return codes
 
 
 def _contingency(bins: PairBins, table: Encoded) -> np.ndarray:
     """Shares of every pair of bins; shape (all bins, all bins)."""
-    columns = []
-    for i, cuts in enumerate(bins.cuts):
-        values = table.numbers[:, i]
-        codes = np.searchsorted(cuts, values, side="left") + 1
-        columns.append(np.where(np.isnan(values), 0, codes))
-    offset = len(bins.cuts)
-    columns += [
-        np.minimum(table.codes[:, i] + 1, bins.sizes[offset + i] - 1)
-        for i in range(table.codes.shape[1])
-    ]
-    codes = np.column_stack(columns) if columns else np.zeros((len(table), 0), dtype=np.int64)
+    codes = bin_codes(bins, table)
     total = np.zeros((sum(bins.sizes), sum(bins.sizes)))
     for start in range(0, len(table), _CHUNK):
-        hot = one_hot_matrix(codes[start : start + _CHUNK], bins.sizes)
+        # Counts below 2^24 are exact in single precision.
+        hot = one_hot_matrix(codes[start : start + _CHUNK], bins.sizes, np.float32)
         total += hot.T @ hot
     return total / max(1, len(table))
 

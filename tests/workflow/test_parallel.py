@@ -5,13 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pegai.errors import BudgetExceededError, DataError, PegaiError
-from pegai.workflow.processes import Tell, in_processes
+from pegai.workflow.parallel import Tell, in_workers
 
 
 def square(value: int, tell: Tell) -> tuple[int, int]:
@@ -48,7 +52,7 @@ def wait_long(value: int, tell: Tell) -> int:
 def collected(function, values, jobs):
     told: list[tuple[int, str, float]] = []
     calls = [(value,) for value in values]
-    found = in_processes(function, calls, jobs=jobs, told=lambda *what: told.append(what))
+    found = in_workers(function, calls, jobs=jobs, told=lambda *what: told.append(what))
     with closing(found):
         return dict(found), told
 
@@ -84,7 +88,7 @@ def test_a_refusal_keeps_its_code_and_ends_the_others():
 
 
 def test_an_unexpected_failure_shows_no_value():
-    with pytest.raises(PegaiError, match=r"ValueError at .*test_processes") as caught:
+    with pytest.raises(PegaiError, match=r"ValueError at .*test_parallel") as caught:
         collected(fail, [1, 2], jobs=2)
     assert "Secret" not in str(caught.value)
 
@@ -110,8 +114,78 @@ def test_leaving_early_ends_the_workers():
 
     with (
         pytest.raises(KeyboardInterrupt),
-        closing(in_processes(wait_long, [(1,), (2,)], jobs=2, told=stop)) as found,
+        closing(in_workers(wait_long, [(1,), (2,)], jobs=2, told=stop)) as found,
     ):
         next(found)
     assert told
     assert multiprocessing.active_children() == []
+
+
+def add_up(values: np.ndarray, tell: Tell) -> tuple[float, bool]:
+    return float(values.sum()), isinstance(values, np.memmap)
+
+
+def test_large_arrays_are_not_put_into_a_file():
+    arrays = [np.full(1_000_000, i, dtype=float) for i in (1, 2)]
+    found = in_workers(add_up, [(a,) for a in arrays], jobs=2, told=lambda *_: None)
+    assert sorted(value for _, value in found) == [(1e6, False), (2e6, False)]
+
+
+SCRIPT = """
+import time
+
+from pegai.workflow.parallel import in_workers
+
+
+def said(number, stage, share):
+    print(stage, flush=True)
+
+
+for _ in in_workers(time.sleep, [], jobs=2, told=said):
+    pass
+from tests_parallel_calls import wait_long
+
+list(in_workers(wait_long, [(1,), (2,)], jobs=2, told=said))
+"""
+CALLS = """
+import time
+
+
+def wait_long(value, tell):
+    tell("waiting", 0.1)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(tmp_path: Path, number: int):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "tests_parallel_calls.py").write_text(CALLS)
+    process = subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["waiting\n"] * 2
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    for _ in range(100):
+        if not alive(process.pid):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"left running: {alive(process.pid)}")
+
+
+def alive(session: int) -> list[str]:
+    listed = subprocess.run(
+        ["ps", "-eo", "sess,stat,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    parts = [line.split(None, 2) for line in listed[1:]]
+    return [p[2] for p in parts if p[0] == str(session) and not p[1].startswith("Z")]

@@ -1,4 +1,4 @@
-"""Scores of privacy: the membership panel and exact copies, over synthetic tables."""
+"""Scores of membership inference: the panel, its best attack, and what it would have seen."""
 
 from __future__ import annotations
 
@@ -10,48 +10,63 @@ from typing import Any
 import numpy as np
 
 from pegai.evaluate.baselines import RealBaselines
-from pegai.evaluate.intervals import clopper_pearson, combine, newcombe
-from pegai.evaluate.measure import Measured, joined, mean, values_note
+from pegai.evaluate.intervals import clopper_pearson, combine
+from pegai.evaluate.measure import Measured
+from pegai.evaluate.privacy.attacks import ATTACKS, HEADLINE, Attacked, attack
 from pegai.evaluate.privacy.membership import (
-    ATTACKS,
     FPRS,
-    HEADLINE,
-    MIN_PATIENTS,
     PanelTest,
-    Targets,
+    best_attack,
+    epsilon_lower_bound,
     observed_statistics,
     panel_test,
     resampled_statistics,
     roc_curve,
 )
-from pegai.evaluate.scores import Score, mean_interval
+from pegai.evaluate.privacy.power import (
+    CONTROLS,
+    Control,
+    independent_columns,
+    minimum_detectable_leak,
+)
+from pegai.evaluate.privacy.targets import MIN_PATIENTS, Targets
+from pegai.evaluate.scores import Score, joined, values_note
 
 ROC_GRID = np.unique(
     np.concatenate([np.logspace(-4, -1, 31), np.linspace(0, 0.1, 21), np.linspace(0, 1, 101)])
 ).round(6)
 
 
-def privacy_scores(cache: RealBaselines, measured: Sequence[Measured]) -> tuple[Score, ...]:
-    """Membership, then copies."""
-    copies = (_copies(cache, measured), _excess(cache, measured))
-    if cache.targets is None:
-        note = (
-            "not assessed: training and holdout need "
-            f"{MIN_PATIENTS} patients each, for members and non-members"
-        )
-        names = ("membership_auc", *(tpr_name(f) for f in FPRS), "membership_p")
-        empty = [
-            Score(n, "privacy", "Membership inference", math.nan, better="half", n=0, note=note)
-            for n in names
-        ]
-        return (*empty, *copies)
-    panel = panel_test([m.attacks for m in measured], cache.targets.member, cache.streams)
-    every = {name: _attack_scores(cache, cache.targets, measured, name, panel) for name in ATTACKS}
-    headline = [_as_headline(score) for score in every[HEADLINE]]
-    supported = _supported(cache, cache.targets, measured)
-    singles = [score for scores in every.values() for score in scores]
-    p_value = _p_value(panel, len(measured))
-    return (*headline, supported, p_value, *singles, *copies)
+def membership_scores(cache: RealBaselines, measured: Sequence[Measured]) -> tuple[Score, ...]:
+    """The headline attack, the panel, its best attack, the controls, then every attack."""
+    targets = cache.targets
+    attacked = [m.attacked for m in measured if m.attacked is not None]
+    if targets is None or not attacked:
+        return _not_assessed()
+    panel = panel_test([a.scores for a in attacked], targets.member, cache.streams)
+    every = {name: _attack_scores(cache, targets, attacked, name, panel) for name in ATTACKS}
+    return (
+        *(_as_headline(score) for score in every[HEADLINE]),
+        _supported(cache, targets, attacked),
+        _p_value(panel, len(attacked)),
+        _best(cache, targets, attacked),
+        _epsilon(cache, targets, attacked),
+        _detectable(cache, targets, attacked, panel),
+        *_controls(cache.controls),
+        *(score for scores in every.values() for score in scores),
+    )
+
+
+def _not_assessed() -> tuple[Score, ...]:
+    note = (
+        f"not assessed: training and holdout need {MIN_PATIENTS} patients each, for members and "
+        "non-members"
+    )
+    names = ("membership_auc", *(tpr_name(f) for f in FPRS), "membership_p", LEAK)
+    return tuple(
+        Score(n, "privacy", "Membership inference", math.nan, better="half", n=0, note=note)
+        for n in names
+    )
 
 
 def tpr_name(fpr: float) -> str:
@@ -66,16 +81,14 @@ def _as_headline(score: Score) -> Score:
 def _attack_scores(
     cache: RealBaselines,
     targets: Targets,
-    measured: Sequence[Measured],
+    attacked: Sequence[Attacked],
     name: str,
     panel: PanelTest,
 ) -> list[Score]:
     """The area and the true positive rates of one attack."""
     assert cache.target_weights is not None  # noqa: S101
-    values = np.array([observed_statistics(m.attacks[name], targets.member) for m in measured])
-    draws = np.array(
-        [resampled_statistics(m.attacks[name], cache.target_weights) for m in measured]
-    )
+    values = np.array([observed_statistics(a.scores[name], targets.member) for a in attacked])
+    draws = np.array([resampled_statistics(a.scores[name], cache.target_weights) for a in attacked])
     rng = cache.streams.child("combine/membership").get("split")
     low, high = combine(values[:, 0], draws[:, 0], rng, bounds=(0.0, 1.0))
     title = ATTACKS[name]
@@ -89,9 +102,9 @@ def _attack_scores(
             high,
             0.5,
             "half",
-            len(measured),
+            len(attacked),
             tuple(values[:, 0].tolist()),
-            values_note(len(measured)),
+            values_note(len(attacked)),
         )
     ]
     for i, fpr in enumerate(FPRS, start=1):
@@ -151,7 +164,7 @@ def _tpr_interval(
     return min(low, least), max(high, most)
 
 
-def _supported(cache: RealBaselines, targets: Targets, measured: Sequence[Measured]) -> Score:
+def _supported(cache: RealBaselines, targets: Targets, attacked: Sequence[Attacked]) -> Score:
     """The headline attack at the smallest false positive rate that the holdout supports."""
     assert cache.target_weights is not None  # noqa: S101
     fpr = targets.supported_fpr()
@@ -161,7 +174,7 @@ def _supported(cache: RealBaselines, targets: Targets, measured: Sequence[Measur
         return Score(
             "membership_tpr_supported", "privacy", title, math.nan, better="lower", n=0, note=note
         )
-    scores = [m.attacks[HEADLINE] for m in measured]
+    scores = [a.scores[HEADLINE] for a in attacked]
     values = np.array([observed_statistics(s, targets.member, (fpr,))[1] for s in scores])
     draws = np.array([resampled_statistics(s, cache.target_weights, (fpr,))[1] for s in scores])
     rng = cache.streams.child("combine/membership").get("split")
@@ -191,67 +204,93 @@ def _p_value(panel: PanelTest, tables: int) -> Score:
         better="higher",
         n=tables,
         note="small means that the synthetic data remember training patients; uniform between 0 "
-        "and 1 if they don't, provided the holdout was drawn at random by patient",
+        "and 1 if they don't, provided the holdout was drawn at random by patient; the largest "
+        f"statistic is that of: {ATTACKS[panel.found_by]}",
     )
 
 
-def _copies(cache: RealBaselines, measured: Sequence[Measured]) -> Score:
-    values = [m.copies.train_rate for m in measured]
-    patients = measured[0].copies.train.size
-    low, high = _seeds_and(values, *clopper_pearson(mean(values) * patients, patients))
-    rows = sum(m.copies.rows for m in measured)
-    total = sum(m.copies.size for m in measured)
+def _best(cache: RealBaselines, targets: Targets, attacked: Sequence[Attacked]) -> Score:
+    assert cache.target_weights is not None  # noqa: S101
+    scores = [a.scores for a in attacked]
+    best = best_attack(scores, targets.member, cache.target_weights, cache.streams)
+    rng = cache.streams.child("combine/membership").get("split")
+    low, high = combine(best.values, best.draws, rng, bounds=(0.0, 1.0))
+    chosen = " and ".join(dict.fromkeys(ATTACKS[name] for name in best.names))
     return Score(
-        "exact_copies",
+        "membership_auc_best",
         "privacy",
-        "Training patients whose record stands verbatim in the synthetic data",
-        mean(values),
+        "Membership inference: AUC of the best attack, chosen on other patients",
+        float(best.values.mean()),
         low,
         high,
-        mean([m.copies.holdout_rate for m in measured]),
-        "lower",
-        len(values),
-        tuple(values),
-        joined(
-            f"{rows:,} of {total:,} synthetic rows equal a training record; the baseline is the "
-            "share of holdout patients found",
-            values_note(len(values)),
+        0.5,
+        "half",
+        len(attacked),
+        tuple(best.values.tolist()),
+        joined(f"chosen: {chosen}", values_note(len(attacked))),
+    )
+
+
+def _epsilon(cache: RealBaselines, targets: Targets, attacked: Sequence[Attacked]) -> Score:
+    found = [epsilon_lower_bound(a.scores, targets.member, cache.streams) for a in attacked]
+    values = [bound.epsilon for bound in found]
+    worst = max(found, key=lambda bound: bound.epsilon)
+    return Score(
+        "membership_epsilon",
+        "privacy",
+        "Least ε that explains the attacks (lower end of a 95 % interval)",
+        float(np.mean(values)),
+        baseline=0.0,
+        better="lower",
+        n=len(values),
+        values=tuple(values),
+        note=joined(
+            f"{ATTACKS[worst.attack]}: {worst.tpr:.3f} of members against {worst.fpr:.3f} of others"
+            if worst.epsilon > 0
+            else "no attack shows more than chance",
+            "a private generator whose claimed ε is smaller would be broken",
         ),
     )
 
 
-def _excess(cache: RealBaselines, measured: Sequence[Measured]) -> Score:
-    values = [m.copies.excess for m in measured]
-    sizes = measured[0].copies.train.size, measured[0].copies.holdout.size
-    rates = (
-        mean([m.copies.train_rate for m in measured]),
-        mean([m.copies.holdout_rate for m in measured]),
-    )
-    patients = newcombe(rates[0] * sizes[0], sizes[0], rates[1] * sizes[1], sizes[1])
-    low, high = _seeds_and(values, *patients)
-    return Score(
-        "exact_copies_excess",
-        "privacy",
-        "Verbatim records: training patients minus holdout patients",
-        mean(values),
-        low,
-        high,
-        0.0,
-        "lower",
-        len(values),
-        tuple(values),
-        values_note(len(values)),
-    )
+LEAK = "minimum_detectable_leak"
+EVIDENT = 0.05
 
 
-def _seeds_and(values: Sequence[float], low: float, high: float) -> tuple[float, float]:
-    """Widen an interval over patients by Student's over the seeds (square and add)."""
-    centre, least, most = mean_interval(list(values))
-    if math.isnan(least):
-        return low, high
-    down = math.hypot(centre - low, centre - least)
-    return max(-1.0 if low < 0 else 0.0, centre - down), min(
-        1.0, centre + math.hypot(high - centre, most - centre)
+def _detectable(
+    cache: RealBaselines, targets: Targets, attacked: Sequence[Attacked], panel: PanelTest
+) -> Score:
+    title = "Minimum detectable leak: share of training patients copied verbatim"
+    base = attacked[0]
+    if panel.p_value < EVIDENT:
+        # What is to be found must not be there already.
+        rng = cache.streams.child("detectable-leak/base").get("split")
+        base = attack(targets, independent_columns(targets, len(cache.train), rng))
+    found = minimum_detectable_leak(base, targets, panel, cache.streams)
+    if math.isnan(found.share):
+        note = "not assessed: even a quarter of the training patients copied would not be noticed"
+        return Score(LEAK, "privacy", title, math.nan, better="lower", n=0, note=note)
+    note = (
+        f"{found.copies:.0f} copied records among {targets.members:,} attacked training patients "
+        "would be noticed in 95 % of evaluations like this one"
+    )
+    return Score(LEAK, "privacy", title, found.share, better="lower", note=note)
+
+
+def _controls(controls: Sequence[Control]) -> tuple[Score, ...]:
+    return tuple(
+        Score(
+            f"control_{control.name}",
+            "privacy",
+            f"Positive control, p-value of the panel: {CONTROLS[control.name]}",
+            control.p_value,
+            baseline=0.5,
+            better="lower",
+            note=f"detected, by: {ATTACKS[control.found_by]}"
+            if control.detected
+            else "not detected: this evaluation would not see such a leak",
+        )
+        for control in controls
     )
 
 
@@ -262,7 +301,8 @@ def privacy_plots(
     if cache.targets is None or area is None or not area.assessed:
         return {"roc": None}
     member = cache.targets.member
-    curves = [roc_curve(m.attacks[HEADLINE], member, ROC_GRID) for m in measured]
+    attacked = [m.attacked for m in measured if m.attacked is not None]
+    curves = [roc_curve(a.scores[HEADLINE], member, ROC_GRID) for a in attacked]
     return {
         "roc": {
             "attack": HEADLINE,

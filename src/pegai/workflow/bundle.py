@@ -1,0 +1,289 @@
+"""A release bundle as files: its manifest, its archive, and whether it is what was signed.
+
+`MANIFEST.json` names every file with its SHA-256; `MANIFEST.sig` is the Ed25519 signature of the
+manifest's bytes. Checking reads nothing but the bundle and needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import tempfile
+import zipfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pegai.data.atomic import atomic_path
+from pegai.errors import PegaiError, UsageError
+from pegai.privacy.guarantee import Guarantee
+from pegai.workflow.signing import (
+    fingerprint,
+    is_signed_by,
+    public_key_from,
+    read_public_key,
+)
+
+FORMAT = "pegai-release/1"
+MANIFEST, SIGNATURE, PUBLIC_KEY = "MANIFEST.json", "MANIFEST.sig", "PUBLIC_KEY.pem"
+GUARANTEE, SCHEMA, REPORT, TWIN = (
+    "GUARANTEE.json",
+    "synthetic.schema.json",
+    "release.html",
+    "release.json",
+)
+CROISSANT, README, MODEL = "croissant.json", "README.md", "model"
+APPROVED, REFUSED = "approved", "refused"
+
+MAX_JSON_BYTES = 64 * 2**20
+MAX_FILES = 1000
+MAX_UNPACKED_BYTES = 64 * 2**30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        ok: True if it holds, False if not; None is a remark, such as an unknown key.
+        detail: What was found, in words.
+    """
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_text(folder: Path, facts: Mapping[str, Any]) -> str:
+    """The manifest of what a folder holds: sorted, so that equal content gives equal bytes."""
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": sha256_file(path),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path not in (folder / MANIFEST, folder / SIGNATURE)
+    }
+    content = {"format": FORMAT, **facts, "files": files}
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_zip(folder: Path, archive: Path) -> None:
+    """The bundle as one file; equal content gives equal bytes."""
+    with (
+        atomic_path(archive) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            with path.open("rb") as source, packed.open(info, "w", force_zip64=True) as target:
+                while block := source.read(2**20):
+                    target.write(block)
+
+
+@contextmanager
+def opened(bundle: Path) -> Generator[Path]:
+    """The folder of a bundle; an archive is unpacked into a temporary one.
+
+    Raises:
+        UsageError: It is neither a folder nor an archive of one, or unpacks to something else.
+    """
+    if bundle.is_dir():
+        yield bundle
+        return
+    if not bundle.is_file() or not zipfile.is_zipfile(bundle):
+        raise UsageError(f"{bundle}: is no release bundle", hint="give its folder or its .zip")
+    with tempfile.TemporaryDirectory(prefix="pegai-verify-") as place:
+        yield _unpack(bundle, Path(place))
+
+
+def _unpack(bundle: Path, place: Path) -> Path:
+    try:
+        with zipfile.ZipFile(bundle) as packed:
+            infos = packed.infolist()
+            names = [PurePosixPath(info.filename) for info in infos]
+            # The archive is from someone else: it may name ../../etc, or hold a petabyte.
+            odd = (
+                len(infos) > MAX_FILES
+                or len(set(names)) < len(names)
+                or sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES
+            )
+            odd |= any(
+                name.is_absolute()
+                or ".." in name.parts
+                or "\\" in str(name)
+                or ":" in str(name)
+                or stat.S_ISLNK(info.external_attr >> 16)
+                for name, info in zip(names, infos, strict=True)
+            )
+            tops = {name.parts[0] for name in names if name.parts}
+            if odd or len(tops) != 1:
+                raise UsageError(f"{bundle}: is no archive of a release bundle")
+            packed.extractall(place)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+        raise UsageError(f"{bundle}: is damaged ({type(error).__name__})") from None
+    return place / next(iter(tops))
+
+
+def verify_bundle(
+    bundle: Path, *, key: Path | None = None, ledger: Path | None = None
+) -> tuple[Check, ...]:
+    """Whether a bundle is whole, unchanged, approved, and signed by whom.
+
+    Args:
+        bundle: Its folder or archive.
+        key: A public key that is trusted, got on another way than the bundle.
+        ledger: The house's own ledger, to look for the charge of the guarantee.
+
+    Raises:
+        UsageError: There is no bundle, or the key can't be read.
+    """
+    trusted = None if key is None else read_public_key(key)
+    with opened(bundle) as folder:
+        manifest = _json(folder / MANIFEST)
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            return (Check("manifest", False, f"{MANIFEST} is missing, damaged or unknown"),)
+        checks = [
+            Check("manifest", True, f"{MANIFEST} is readable"),
+            _status(manifest),
+            *_files(folder, manifest),
+        ]
+        if any(check.ok is False for check in checks if check.name == "files"):
+            return tuple(checks)
+        return (
+            *checks,
+            *_signature(folder, manifest, trusted),
+            *_guarantee(folder),
+            *(() if ledger is None else (_ledger(folder, ledger),)),
+        )
+
+
+def _json(path: Path) -> Any:
+    try:
+        if path.is_symlink() or path.stat().st_size > MAX_JSON_BYTES:
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _status(manifest: Mapping[str, Any]) -> Check:
+    status = manifest.get("status")
+    if status == APPROVED:
+        return Check("status", True, f"approved under policy {manifest.get('policy')}")
+    return Check("status", False, "not approved: the policy forbids this release")
+
+
+def _files(folder: Path, manifest: Mapping[str, Any]) -> list[Check]:
+    listed = manifest.get("files")
+    if not isinstance(listed, dict):
+        return [Check("files", False, f"{MANIFEST} lists no files")]
+    links = [p for p in folder.rglob("*") if p.is_symlink()]
+    found = {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink()
+    }
+    found -= {MANIFEST, SIGNATURE}
+    checks = [
+        Check("files", False, f"{what}: {', '.join(sorted(names)[:10])}")
+        for what, names in (
+            ("missing", listed.keys() - found),
+            ("not in the manifest", found - listed.keys()),
+            ("links to elsewhere", {p.relative_to(folder).as_posix() for p in links}),
+        )
+        if names
+    ]
+    changed = [
+        name
+        for name in sorted(listed.keys() & found)
+        if not (folder / name).is_symlink() and not _same(folder / name, listed[name])
+    ]
+    if changed:
+        checks.append(Check("files", False, f"changed: {', '.join(changed[:10])}"))
+    return checks or [Check("files", True, f"{len(listed)} files, each as in the manifest")]
+
+
+def _same(path: Path, wanted: Any) -> bool:
+    return isinstance(wanted, dict) and sha256_file(path) == wanted.get("sha256")
+
+
+def _signature(folder: Path, manifest: Mapping[str, Any], trusted: Any) -> list[Check]:
+    claimed = manifest.get("signed_by")
+    signature = folder / SIGNATURE
+    if claimed is None and not signature.exists():
+        if trusted is not None:
+            return [Check("signature", False, "not signed, though a key was given")]
+        return [Check("signature", None, "intact, but not signed: anyone may have made it")]
+    try:
+        pem = (folder / PUBLIC_KEY).read_bytes()
+        key = public_key_from(pem, name=PUBLIC_KEY)
+        good = is_signed_by(key, (folder / MANIFEST).read_bytes(), signature.read_bytes())
+    except (OSError, UsageError):
+        return [Check("signature", False, "the signature or its key is missing or damaged")]
+    mark = fingerprint(key)
+    if not good or claimed != mark:
+        return [Check("signature", False, "the signature is not of this manifest")]
+    if trusted is None:
+        said = f"intact, but signed by an unknown key: {mark}. Compare it on another way, or --key"
+        return [Check("signature", True, "of this manifest"), Check("signer", None, said)]
+    if fingerprint(trusted) != mark:
+        said = f"signed by {mark}, not by the key that was given: {fingerprint(trusted)}"
+        return [Check("signer", False, said)]
+    return [Check("signature", True, "of this manifest"), Check("signer", True, f"{mark}, trusted")]
+
+
+def _guarantee(folder: Path) -> list[Check]:
+    """Whether the guarantee is one, costs what it says, and is the same wherever it stands."""
+    content = _json(folder / GUARANTEE)
+    if not isinstance(content, dict):
+        return [Check("guarantee", False, f"{GUARANTEE} is missing or damaged")]
+    twin, model = _json(folder / TWIN), _json(folder / MODEL / "model.json")
+    for name, other in ((TWIN, twin), (f"{MODEL}/model.json", model)):
+        if isinstance(other, dict) and other.get("guarantee") != content.get("guarantee"):
+            return [Check("guarantee", False, f"{GUARANTEE} and {name} differ")]
+    if not isinstance(twin, dict):
+        return [Check("guarantee", False, f"{TWIN} is missing or damaged")]
+    if content.get("guarantee") is None:
+        if content.get("formal") is not False:
+            return [Check("guarantee", False, f"{GUARANTEE} claims what it does not hold")]
+        return [Check("guarantee", None, "no formal guarantee, as the bundle says itself")]
+    try:
+        guarantee = Guarantee.from_dict(content["guarantee"])
+        guarantee.require_releasable()
+    except PegaiError as error:
+        return [Check("guarantee", False, error.message)]
+    said = (
+        f"epsilon {guarantee.epsilon:g}, delta {guarantee.delta:g}, computed anew from its events"
+    )
+    return [Check("guarantee", True, said)]
+
+
+def _ledger(folder: Path, path: Path) -> Check:
+    from pegai.privacy.ledger import Ledger
+
+    content = (_json(folder / GUARANTEE) or {}).get("guarantee")
+    if content is None:
+        return Check("ledger", None, "without a guarantee there is no charge to look for")
+    guarantee = Guarantee.from_dict(content)
+    if not path.exists():
+        return Check("ledger", False, f"{path}: no such file")
+    ledger = Ledger(path)
+    problems = ledger.verify()
+    if problems:
+        return Check("ledger", False, f"{path}: damaged or edited")
+    lines = [e.index for e in ledger.entries() if e.events and e.events == guarantee.events]
+    if not lines:
+        return Check("ledger", False, f"{path}: holds no charge of these events")
+    return Check("ledger", True, f"charged in line {lines[-1]}")
