@@ -14,7 +14,8 @@ from pegai.data.files import write_table
 from pegai.data.table import Table
 from pegai.schema import write_schema
 
-EVALUATE = "evaluate --train train.csv --holdout holdout.csv -s heart.json --json --quiet"
+FILES = "--train train.csv --holdout holdout.csv -s heart.json"
+EVALUATE = f"evaluate {FILES} --tier quick --json --quiet"
 
 
 @pytest.fixture

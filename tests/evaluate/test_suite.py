@@ -285,13 +285,13 @@ def test_identifiers_may_be_absent_from_the_synthetic_table(train, holdout):
         ids = pl.Series("id", [f"{prefix}{i // 2}" for i in range(len(table))])
         return Table(table.frame.clone().insert_column(0, ids), schema_from_dict(raw))
 
-    found = evaluate(named(train, "t"), named(holdout, "h"), [train])
+    found = evaluate(named(train, "t"), named(holdout, "h"), [train], tier="quick")
     assert found["exact_copies"].value == 1
     assert found.plots["roc"]["members"] == 130
 
 
 def test_a_tiny_holdout_is_not_assessed(train, holdout):
-    found = evaluate(train, holdout.head(12), [train])
+    found = evaluate(train, holdout.head(12), [train], tier="quick")
     for name in ("column_shapes", "pair_trends", "detection_auc", "tstr_auc", "membership_auc"):
         assert not found[name].assessed
         assert "not assessed" in found[name].note
@@ -302,7 +302,7 @@ def test_a_tiny_holdout_is_not_assessed(train, holdout):
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_tiny_training_and_synthetic_tables(train, holdout, rows):
-    found = evaluate(train.head(rows), holdout, [train.head(rows)])
+    found = evaluate(train.head(rows), holdout, [train.head(rows)], tier="quick")
     json.dumps(found.to_dict(), allow_nan=False)
     assert found["column_shapes"].assessed
     assert not found["membership_auc"].assessed
@@ -313,7 +313,7 @@ def test_a_rare_class_has_no_area(train, holdout):
     tables = [
         Table(t.frame.with_columns(rare.alias("outcome")), t.schema) for t in (train, holdout)
     ]
-    found = evaluate(*tables, tables[:1])
+    found = evaluate(*tables, tables[:1], tier="quick")
     for name in ("tstr_auc", "tstr_auc_drop"):
         assert not found[name].assessed
         assert "fewer than 5 rows of a class" in found[name].note
@@ -322,7 +322,7 @@ def test_a_rare_class_has_no_area(train, holdout):
 
 def test_no_target_leaves_utility_unassessed(train, holdout):
     bare = [with_schema(t, outcome={"pegai": {"role": "feature"}}) for t in (train, holdout)]
-    found = evaluate(*bare, bare[:1])
+    found = evaluate(*bare, bare[:1], tier="quick")
     assert not found["tstr_auc"].assessed
     assert "no target" in found["tstr_auc"].note
     assert found.plots["tstr"] == []
@@ -332,7 +332,7 @@ def test_no_target_leaves_utility_unassessed(train, holdout):
 def test_a_numeric_target_is_scored_by_r2(train, holdout, patients):
     roles = {"outcome": {"pegai": {"role": "feature"}}, "pressure": {"pegai": {"role": "target"}}}
     tables = [with_schema(t, **roles) for t in (train, holdout, patients(260, 3))]
-    found = evaluate(tables[0], tables[1], tables[2:])
+    found = evaluate(tables[0], tables[1], tables[2:], tier="quick")
     assert found["tstr_r2"].value == pytest.approx(found["tstr_r2"].baseline, abs=0.2)
     assert found["tstr_mae/linear_regression"].better == "lower"
     assert not found["tstr_auc"].assessed
@@ -347,7 +347,7 @@ def test_collapsed_and_empty_columns(train, holdout):
         pl.lit(5.0).alias("pressure"),
         pl.lit("unheard of").alias("ward"),
     )
-    found = evaluate(train, holdout, [Table(frame, train.schema)])
+    found = evaluate(train, holdout, [Table(frame, train.schema)], tier="quick")
     assert found["tstr_auc"].value == 0.5
     assert "one class" in found["tstr_auc"].note
     assert found["detection_auc"].value > 0.95
@@ -356,7 +356,7 @@ def test_collapsed_and_empty_columns(train, holdout):
 
 def test_a_single_column_has_no_pairs(train, holdout):
     tables = [t.select(["age"]) for t in (train, holdout)]
-    found = evaluate(*tables, tables[:1])
+    found = evaluate(*tables, tables[:1], tier="quick")
     assert not found["pair_trends"].assessed
     assert "no pairs" in found["pair_trends"].note
     assert found["column_shapes"].assessed

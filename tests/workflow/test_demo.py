@@ -15,6 +15,7 @@ SMALL = DemoSize(
     aim={"steps": 20, "components": 4},
     ctgan={"max_steps": 20, "privacy": {"steps": 5, "hidden": 8}},
     jobs=1,
+    tier="quick",
 )
 
 

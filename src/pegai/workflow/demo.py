@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pegai.data.datasets import heart_disease_schema, load_heart_disease
 from pegai.data.files import write_table
@@ -29,12 +29,14 @@ class DemoSize:
         aim: Settings of the released method.
         ctgan: Settings of the conditional GAN.
         jobs: Processes; -1 is one a core.
+        tier: How much the evaluation does.
     """
 
     replicates: int = 5
     aim: dict[str, Any] = field(default_factory=dict[str, Any])
     ctgan: dict[str, Any] = field(default_factory=dict[str, Any])
     jobs: int = -1
+    tier: Literal["quick", "standard"] = "standard"
 
 
 def run_demo(
@@ -96,6 +98,7 @@ def demo_config(out: Path, *, seed: int, size: DemoSize | None = None) -> RunCon
         ),
         fit=private + open_fits,
         jobs=size.jobs,
+        tier=size.tier,
         output=OutputSection(
             folder=out,
             rows=ROWS,
