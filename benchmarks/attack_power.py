@@ -134,7 +134,7 @@ def false_alarms(table: Table, runs: int) -> None:
 
 
 def private(fits: int) -> None:
-    """AIM at epsilon 1 on the bundled heart table: what the attacks need epsilon to be, at least."""
+    """AIM at epsilon 1 on the bundled heart table: what epsilon must be, by the attacks."""
     bounds, alarms = [], 0
     for seed in range(fits):
         parts = split(load_heart_disease(), holdout=0.5, rng=Streams(seed).get("split"))

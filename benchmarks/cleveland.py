@@ -40,7 +40,7 @@ def one(seed: int, method: str) -> dict[str, float]:
     tables = [
         model.sample(len(parts.train), rng=streams.get("sample", i)) for i in range(TABLES_A_FIT)
     ]
-    found = evaluate(parts.train, parts.holdout, tables, seed=seed)
+    found = evaluate(parts.train, parts.holdout, tables, seed=seed, tier="quick")
     figures = {name: found[name].value for name in FIGURES}
     return {**figures, "tstr_auc_real": found["tstr_auc"].baseline, "fit_cpu_seconds": cpu}
 

@@ -84,7 +84,7 @@ def one(seed: int, method: str, python: Path) -> dict[str, float]:
         tables = [
             conform(read_frame(f"{target}-{i}.csv"), table.schema) for i in range(TABLES_A_FIT)
         ]
-    found = evaluate(parts.train, parts.holdout, tables, seed=seed)
+    found = evaluate(parts.train, parts.holdout, tables, seed=seed, tier="quick")
     names = ("tstr_auc", "detection_auc", "membership_auc")
     cpu = float(done.stdout.strip().splitlines()[-1])
     return {**{name: found[name].value for name in names}, "fit_cpu_seconds": cpu}

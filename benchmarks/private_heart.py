@@ -44,7 +44,7 @@ def one(seed: int, epsilon: float | None, site: str | None, method: str) -> dict
             model = make(method).fit(parts.train, privacy=privacy)
     cpu = time.process_time() - start
     tables = [model.sample(len(parts.train), rng=streams.get("sample", i)) for i in range(3)]
-    found = evaluate(parts.train, parts.holdout, tables, seed=seed)
+    found = evaluate(parts.train, parts.holdout, tables, seed=seed, tier="quick")
     figures = {name: found[name].value for name in FIGURES}
     return {**figures, "tstr_auc_real": found["tstr_auc"].baseline, "fit_cpu_seconds": cpu}
 

@@ -313,7 +313,7 @@ def test_a_rare_class_has_no_area(train, holdout):
     tables = [
         Table(t.frame.with_columns(rare.alias("outcome")), t.schema) for t in (train, holdout)
     ]
-    found = evaluate(*tables, tables[:1], tier="quick")
+    found = evaluate(*tables, tables[:1])
     for name in ("tstr_auc", "tstr_auc_drop"):
         assert not found[name].assessed
         assert "fewer than 5 rows of a class" in found[name].note
@@ -360,3 +360,32 @@ def test_a_single_column_has_no_pairs(train, holdout):
     assert not found["pair_trends"].assessed
     assert "no pairs" in found["pair_trends"].note
     assert found["column_shapes"].assessed
+
+
+def test_which_side_holds_a_level_does_not_tell(patients):
+    """More levels than have codes of their own, most of them one patient's: no false alarm."""
+    rng = np.random.default_rng(0)
+    levels = [f"l{i}" for i in range(2_000)]
+    schema = schema_from_dict(
+        {
+            "fields": [
+                {"name": "code", "type": "string", "categories": levels},
+                {"name": "x", "type": "number"},
+            ]
+        }
+    )
+    tables = [
+        Table(
+            pl.DataFrame(
+                {
+                    "code": [levels[i] for i in rng.integers(2_000, size=400)],
+                    "x": rng.normal(size=400),
+                }
+            ),
+            schema,
+        )
+        for _ in range(3)
+    ]
+    found = evaluate(*tables[:2], tables[2:], tier="quick")
+    assert found["membership_p"].value > 0.01
+    assert found["membership_auc/values"].value == pytest.approx(0.5, abs=0.09)

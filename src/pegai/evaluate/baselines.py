@@ -58,7 +58,7 @@ class RealBaselines:
 
     Attributes:
         train_table: The real training table.
-        features: The coding, fitted on the training table.
+        features: The coding, fitted on all real patients.
         train: The coded training table.
         holdout: The coded holdout.
         seed: The seed of folds, learners, resamples and permutations.
@@ -150,7 +150,7 @@ def _real_baselines(
 ) -> RealBaselines:
     check_real(train, holdout)
     streams = Streams(seed).child("evaluate")
-    features = fit_features(train)
+    features = fit_features(_all_patients(train, holdout, reference))
     coded_train, coded_holdout = encode(features, train), encode(features, holdout)
     tables = (train, holdout, coded_train, coded_holdout)
     bins = fit_pair_bins(coded_train)
@@ -192,6 +192,17 @@ def _real_baselines(
         controls=controls,
         tier=tier,
     )
+
+
+def _all_patients(train: Table, holdout: Table, reference: Table | None) -> Table:
+    """All real patients: a coding learned from one side of the split would tell it from the other.
+
+    For instance the 251st level of a column, which stays apart if it is known and else is "any
+    other", must not depend on which side has it.
+    """
+    tables = [train, holdout] if reference is None else [train, holdout, reference]
+    names = [column.name for column in train.schema.modelled]
+    return Table(pl.concat([t.frame.select(names) for t in tables]), train.schema.only_modelled())
 
 
 def single_threaded() -> AbstractContextManager[Any]:

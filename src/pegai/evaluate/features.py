@@ -1,11 +1,11 @@
 """Features: from tables to the matrices that distances and classifiers work on.
 
-Everything is fitted on the *real training table* and its schema, so that two tables of the same
-schema always give matrices of the same width, whatever values they hold. Four things must not
-change a result, and the coding is built so that they can't:
+Everything is fitted on *real patients*, training and holdout alike, and their schema, so that two
+tables of the same schema always give matrices of the same width, whatever values they hold. Four
+things must not change a result, and the coding is built so that they can't:
 
 * **Row order**: rows are put into a canonical order (by content) before anything random happens.
-* **Names of categories**: levels are numbered by how often they occur in the training table
+* **Names of categories**: levels are numbered by how often they occur among real patients
   (ordinal ones by the order of the schema), never by their text.
 * **Units**: numbers are centred by the median and scaled by the interquartile range, then rounded
   to nine decimals, so that cm and inches give the same bits.
@@ -47,8 +47,8 @@ class NumberScale:
 
     Attributes:
         name: The column.
-        centre: Median of the training table, in the column's unit (days, seconds for dates).
-        scale: Interquartile range of the training table, or the next best spread where it is 0.
+        centre: Median of the real patients, in the column's unit (days, seconds for dates).
+        scale: Interquartile range of the real patients, or the next best spread where it is 0.
         spread: Standard deviation of the scaled numbers, far values drawn in; the unit of
             distances between patients.
     """
@@ -96,7 +96,7 @@ class LevelCodes:
 
 @dataclass(frozen=True)
 class Features:
-    """The coding of a table, fitted on the real training table.
+    """The coding of a table, fitted on real patients.
 
     Attributes:
         numbers: Numeric and date columns, in the order of the schema.
@@ -179,18 +179,18 @@ def stack(*tables: Encoded) -> Encoded:
     )
 
 
-def fit_features(train: Table) -> Features:
-    """Learn scales and level orders from the real training table.
+def fit_features(real: Table) -> Features:
+    """Learn scales and level orders from real patients.
 
     Columns with the role `identifier` and the patient id are left out.
 
     Args:
-        train: The rows that the generator was trained on.
+        real: Real patients: for attacks on membership those of both sides of the split.
     """
     # By name, so that the order of the columns can't change a result.
-    modelled = sorted(train.schema.modelled, key=lambda column: column.name)
-    numbers = tuple(_fit_number(c, train.numbers(c.name)) for c in modelled if c.is_numeric)
-    discrete = tuple(_fit_levels(c, train.texts(c.name)) for c in modelled if c.is_discrete)
+    modelled = sorted(real.schema.modelled, key=lambda column: column.name)
+    numbers = tuple(_fit_number(c, real.numbers(c.name)) for c in modelled if c.is_numeric)
+    discrete = tuple(_fit_levels(c, real.texts(c.name)) for c in modelled if c.is_discrete)
     texts = tuple(c.name for c in modelled if c.kind == "text")
     return Features(numbers, discrete, texts)
 

@@ -139,11 +139,7 @@ def _frame(
     ends += [] if math.isnan(level) else [level]
     span = max(max(ends) - min(ends), 0.1)
     axes.set_ylim(min(ends) - 0.1 * span, max(ends) + 0.16 * span)
-    ticks: dict[str, float] = {}
-    for point, x in zip(points, places, strict=True):
-        name = "no DP" if math.isinf(point.epsilon) else significant(point.epsilon)
-        same = [p for q, p in zip(points, places, strict=True) if q.epsilon == point.epsilon]
-        ticks[name] = x if not same else sum(same) / len(same)
+    ticks = _epsilon_ticks(points, places)
     axes.set_xticks(list(ticks.values()), list(ticks))
     width = max(max(places) - min(places), 0.5)
     axes.set_xlim(min(places) - 0.12 * width, max(places) + 0.12 * width)
@@ -153,6 +149,19 @@ def _frame(
         axes.axvline((min(edge) + max(inside)) / 2, color=LINE, linewidth=1)
     axes.set_xlabel("ε (smaller protects more)", fontsize=9.5)
     quiet_axes(axes, grid="y")
+
+
+def _epsilon_ticks(points: Sequence[Point], places: Sequence[float]) -> dict[str, float]:
+    """One tick for budgets that are the same to a fiftieth: calibration stops short of the goal."""
+    found: dict[str, float] = {}
+    left = sorted(zip(points, places, strict=True), key=lambda pair: -pair[0].epsilon)
+    while left:
+        largest = left[0][0].epsilon
+        near = [x for p, x in left if p.epsilon == largest or p.epsilon > 0.98 * largest]
+        name = "no DP" if math.isinf(largest) else significant(largest)
+        found[name] = sum(near) / len(near)
+        left = left[len(near) :]
+    return found
 
 
 def _legend(axes: Axes, methods: Sequence[str]) -> None:
