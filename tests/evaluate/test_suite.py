@@ -85,6 +85,7 @@ def test_score_names_are_fixed(fresh):
         "membership_p",
         "exact_copies",
         "exact_copies_excess",
+        "copied_rows",
     }
     metrics = ("auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1")
     expected |= {f"tstr_{m}/{c}" for m in metrics for c in LEARNERS}
@@ -158,7 +159,14 @@ def test_a_verbatim_copy_is_caught(copied):
 
 def test_one_table_says_that_seeds_are_not_covered(copied):
     assert "not the seeds" in copied["tstr_auc"].note
-    assert copied.rows == {"train": 260, "holdout": 220, "synthetic": 260}
+    assert copied.rows == {
+        "train": 260,
+        "holdout": 220,
+        "synthetic": 260,
+        "train_patients": 260,
+        "holdout_patients": 220,
+        "non_members": 220,
+    }
 
 
 def test_small_holdouts_do_not_estimate_low_rates(fresh):
@@ -389,3 +397,59 @@ def test_which_side_holds_a_level_does_not_tell(patients):
     found = evaluate(*tables[:2], tables[2:], tier="quick")
     assert found["membership_p"].value > 0.01
     assert found["membership_auc/values"].value == pytest.approx(0.5, abs=0.09)
+
+
+def named_rows(table, per_patient, prefix):
+    ids = pl.Series("id", [f"{prefix}{i // per_patient}" for i in range(len(table))])
+    raw = table.schema.to_dict()
+    raw["fields"] = [{"name": "id", "type": "string"}, *raw["fields"]]
+    raw["pegai"] = {"unit": "id", "max_rows_per_unit": per_patient}
+    return Table(table.frame.insert_column(0, ids), schema_from_dict(raw))
+
+
+def test_patients_count_and_not_rows(patients):
+    train, holdout = named_rows(patients(200, 1), 4, "t"), named_rows(patients(160, 2), 4, "h")
+    found = evaluate(train.evaluated(), holdout.evaluated(), [patients(200, 3)], tier="quick")
+    assert found.rows["train_patients"] == 50
+    assert found.rows["holdout_patients"] == found.rows["non_members"] == 40
+    assert "the holdout has 40" in found["membership_tpr_supported"].note
+
+
+def test_a_holdout_that_is_none_is_refused(train, holdout, patients):
+    with pytest.raises(DataError, match="is no holdout"):
+        evaluate(train, train, [train])
+    mixed = Table(pl.concat([holdout.frame, train.frame.head(40)]), train.schema)
+    with pytest.raises(DataError, match="40 of 260 holdout rows"):
+        evaluate(train, mixed, [train])
+    first, second = named_rows(patients(80, 1), 2, "p"), named_rows(patients(60, 2), 2, "p")
+    with pytest.raises(DataError, match="30 of 30 holdout patients"):
+        evaluate(first, second, [patients(80, 3)])
+
+
+def test_one_patient_three_hundred_times_and_both_sides_together(train, holdout, patients, real):
+    one = Table(pl.concat([train.frame.head(1)] * 200), train.schema)
+    both = Table(pl.concat([train.frame, holdout.frame]), train.schema)
+    for table in (one, both):
+        found = evaluate(train, holdout, [table], cache=real)["copied_rows"]
+        assert found.value > 0.5
+        assert found.baseline == 0
+        assert found.low > 0.4
+    fresh = evaluate(train, holdout, [patients(260, 3)], cache=real)["copied_rows"]
+    assert fresh.value == 0
+
+
+def test_copied_texts_are_found_in_fresh_rows(patients):
+    def noted(table, texts):
+        raw = table.schema.to_dict()
+        raw["fields"].append({"name": "note", "type": "string"})
+        frame = table.frame.with_columns(pl.Series("note", texts))
+        return Table(frame, schema_from_dict(raw))
+
+    train = noted(patients(100, 1), [f"Mr {i} came in" for i in range(100)])
+    holdout = noted(patients(80, 2), [f"Mrs {i} went home" for i in range(80)])
+    copied = noted(patients(100, 3), [f"Mr {i} came in " for i in range(100)])
+    own = noted(patients(100, 3), ["well"] * 100)
+    found = evaluate(train, holdout, [copied], tier="quick")["text_copies/note"]
+    assert found.value == 1.0
+    assert found.low > 0.9
+    assert evaluate(train, holdout, [own], tier="quick")["text_copies/note"].value == 0.0

@@ -96,6 +96,29 @@ def test_an_edited_guarantee_is_refused():
         Guarantee.from_dict({k: v for k, v in raw.items() if k != "status"})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"events": []}, "no events"),
+        ({"epsilon": 20.1}, "ceiling"),
+        ({"epsilon": math.inf}, "finite"),
+        ({"epsilon": math.nan}, "finite"),
+        ({"delta": 0.011}, "ceiling"),
+        ({"delta": 1.5}, "delta"),
+        ({"unit": ""}, "unit"),
+    ],
+)
+def test_a_guarantee_that_nobody_may_ask_for_is_refused(change, message):
+    raw = {**Guarantee.of(PLAN).to_dict(), **change}
+    with pytest.raises(PrivacyError, match=message):
+        Guarantee.from_dict(raw).require_releasable()
+
+
+def test_a_figure_without_end_is_no_figure():
+    with pytest.raises(PrivacyError, match="can't be read"):
+        Guarantee.from_dict({**Guarantee.of(PLAN).to_dict(), "epsilon": 10**400})
+
+
 def test_an_audit_carries_no_guarantee():
     audit = Guarantee.of(PLAN, audit_only=True)
     assert audit.to_dict()["status"] == AUDIT_ONLY

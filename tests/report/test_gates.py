@@ -7,6 +7,8 @@ import pytest
 from pegai.evaluate.scores import Evaluation, Score
 from pegai.report import CONTROLLED_1, POLICIES, PUBLIC_1, decide
 from pegai.report.gates import (
+    best_attack_gate,
+    copied_rows_gates,
     copies_gate,
     guarantee_gates,
     hit_rate_gates,
@@ -201,3 +203,60 @@ def test_policies_are_known_by_their_names():
         "public-2": "public-2", "controlled-2": "controlled-2",
         "public-1": "public-1", "controlled-1": "controlled-1",
     }  # fmt: skip
+
+
+def half(value, low, high):
+    score = Score("membership_auc", "privacy", "a", value, low, high, 0.5, "half", n=5)
+    return Evaluation((score,), rows={"train": 644, "holdout": 20_000})
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "status"),
+    [(0.2, 0.17, 0.23, "fail"), (0.5, 0.44, 0.54, "caution"), (0.5, 0.46, 0.54, "pass")],
+)
+def test_an_area_far_below_one_half_gives_members_away_too(value, low, high, status):
+    assert membership_auc_gate(half(value, low, high), PUBLIC_1).status == status
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "status"),
+    [(0.5, 0.46, 0.54, "pass"), (0.6, 0.56, 0.64, "fail"), (0.4, 0.36, 0.44, "caution")],
+)
+def test_the_best_attack(value, low, high, status):
+    score = Score("membership_auc_best", "privacy", "a", value, low, high, 0.5, "half", n=5)
+    (gate,) = best_attack_gate(Evaluation((score,)), PUBLIC_1)
+    assert gate.status == status
+    assert best_attack_gate(Evaluation(()), PUBLIC_1) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "baseline", "status"),
+    [
+        (0.0, 0.0, 0.0, "pass"),
+        (0.3, 0.25, 0.0, "fail"),
+        (0.02, -0.007, 0.0, "caution"),
+        (0.0005, -0.01, 0.0, "caution"),  # one row, where chance gives none
+        (0.2, 0.15, 0.21, "pass"),
+        (NAN, NAN, 0.0, "not assessed"),
+    ],
+)
+def test_rows_that_are_one_patients_record(value, low, baseline, status):
+    for name in ("copied_rows", "text_copies/note"):
+        (gate,) = copied_rows_gates(one(name, value, low, 1.0, baseline), PUBLIC_1)
+        assert gate.status == status
+
+
+def test_patients_count_and_not_rows():
+    """200 patients with ten visits each are no 2,000 patients."""
+    few = one("membership_tpr_at_1pct", 0.01, 0.0, 0.02, holdout=2_000, non_members=200)
+    assert hit_rate_gates(few, PUBLIC_1) == ()
+
+
+def test_swapped_files_are_noticed():
+    scores = (
+        Score("exact_copies", "privacy", "c", 0.0, 0.0, 0.01, 1.0, "lower", n=5),
+        Score("exact_copies_excess", "privacy", "e", -1.0, -1.0, -0.98, 0.0, "lower", n=5),
+    )
+    gate = copies_gate(Evaluation(scores, rows={"holdout": 276}), PUBLIC_1)
+    assert gate.status == "fail"
+    assert "swapped" in gate.reason

@@ -170,6 +170,28 @@ def test_what_is_refused_names_the_rule_the_value_and_the_way_out(check, message
     assert str(caught.value).count("\n    ") == 1
 
 
+MICRO, MU = "\u00b5g", "\u03bcg"
+
+
+@pytest.mark.parametrize("name", [MICRO, MU, "\uff41ge", "\u210c"])
+def test_a_bare_name_is_not_respelt(name):
+    """Python reads the micro sign as the letter mu, and other signs as letters alike."""
+    rule = {"name": "a", "check": f"{name} > 1"}
+    fields = [{"name": name, "type": "number"}]
+    found = schema_from_dict({"fields": fields, "pegai": {"rules": [rule]}})
+    assert found.rules[0].columns == (name,)
+    assert found.rules[0].tree == parse_rule(f"`{name}` > 1")
+
+
+@pytest.mark.parametrize(("column", "written"), [(MU, MICRO), (MICRO, MU), ("e\u0301", "e\u0301")])
+def test_a_name_that_looks_alike_is_told(column, written):
+    fields = [{"name": column, "type": "number"}]
+    rule = {"name": "a", "check": f"{written} > 1"}
+    with pytest.raises(SchemaError, match="looks alike") as caught:
+        schema_from_dict({"fields": fields, "pegai": {"rules": [rule]}})
+    assert f"`{column}`" in str(caught.value)
+
+
 def test_names_and_repeats():
     with pytest.raises(SchemaError, match="two rules are named 'a'"):
         rules = [{"name": "a", "check": f"age > {i}"} for i in range(2)]
@@ -256,6 +278,17 @@ NOON = dt.datetime(2024, 5, 1, 12)
         ("systolic + 0.2 <= 0.3", {"systolic": [0.1]}, [1]),
         ("systolic + 0.2 > 0.3", {"systolic": [0.1]}, [0]),
         ("systolic + 0.2 != 0.3", {"systolic": [0.1]}, [0]),
+        # What cancels is as exact as what it cancelled from, and a quotient as its dividend.
+        ("systolic - diastolic - 0.2 == 0", {"systolic": [0.3], "diastolic": [0.1]}, [1]),
+        ("systolic - diastolic - 0.2 >= 0", {"systolic": [0.3], "diastolic": [0.1]}, [1]),
+        ("systolic - diastolic - 0.2 < 0", {"systolic": [0.3], "diastolic": [0.1]}, [0]),
+        ("systolic - diastolic - 0.2 < 0", {"systolic": [0.3], "diastolic": [0.1001]}, [1]),
+        ("abs(-(systolic - 0.2) + 0.1) * 7 <= 0", {"systolic": [0.3]}, [1]),
+        ("(systolic - 0.3 + 0.2 - 0.2) / 1000 == 0", {"systolic": [0.3, 0.3001]}, [1, 0]),
+        ("systolic / 1000000000000000 == 0", {"systolic": [0.5, 0]}, [0, 1]),
+        ("systolic * 0.000000000001 == 0", {"systolic": [0.5, 0]}, [0, 1]),
+        ("systolic - diastolic > 0", {"systolic": [1e9, 5, 3]}, [None] * 3),
+        ("systolic * systolic > 1", {"systolic": [1e200, 2]}, [None, 1]),
         # Kleene: one decided part may decide the whole.
         ("age > 1 and pregnant", {"age": [0, 2], "pregnant": [None, None]}, [0, None]),
         ("age > 1 or pregnant", {"age": [0, 2], "pregnant": [None, None]}, [None, 1]),

@@ -78,3 +78,22 @@ def test_heaped_values_are_found_and_noise_is_not(tmp_path: Path) -> None:
         for value in pairs:
             assert (real[name] == value).sum() > 0, name
     assert found.patients == pytest.approx(920, abs=40)
+
+
+def test_zero_has_a_cell_of_its_own_where_it_is_wanted() -> None:
+    decimals = {"pegai": {"decimals": 1}}
+    cases = {
+        "inside": (column("number", -2.6, 6.2, **decimals), (-0.05, 0.05)),
+        "low end": (column("integer", 0, 603), (-0.5, 0.5)),
+        "high end": (column("integer", -10, 0), (-0.5, 0.5)),
+    }
+    for name, (of, cell) in cases.items():
+        plain, grid = Grid.of(of, 8), Grid.of(of, 8, zero=True)
+        assert plain.edges is not None
+        assert grid.edges is not None
+        at = int(np.searchsorted(grid.edges, 0.0)) - 1
+        assert grid.edges[at : at + 2] == pytest.approx(cell), name
+        assert np.all(np.diff(grid.edges) > 0.01), name
+        assert grid.edges[[0, -1]] == pytest.approx(plain.edges[[0, -1]]), name
+    without = column("integer", 20, 90)
+    assert np.array_equal(Grid.of(without, 8, zero=True).edges, Grid.of(without, 8).edges)

@@ -220,12 +220,11 @@ def stopped_at(monkeypatch, number: int, error: BaseException, *, charged: bool)
 
 
 @pytest.mark.usefixtures("fast")
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
-def test_a_stopped_comparison_goes_on(config, monkeypatch, error):
+def test_a_stopped_comparison_goes_on(config, monkeypatch):
     config = replace(config, epsilons=(1.0,), replicates=3)
     with monkeypatch.context() as patch:
-        stopped_at(patch, 2, error, charged=True)
-        with pytest.raises(type(error)):
+        stopped_at(patch, 2, KeyboardInterrupt(), charged=True)
+        with pytest.raises(KeyboardInterrupt):
             compare(config)
     assert charges(config) == 2
     kept = {p: p.read_bytes() for p in cell_files(config) if p.name == "cell.json"}
@@ -248,6 +247,64 @@ def test_one_failing_fit_does_not_take_others_with_it(config, monkeypatch):
             compare(config)
     assert caught.value.hint == "mend it"
     assert compare(config).fitted == 1
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("Zyxname"), "RuntimeError at "),
+        (OSError(28, "No space left"), "No space left"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_no_failing_fit_takes_others_with_it(config, monkeypatch, error, said):
+    config = replace(config, epsilons=(1.0,), replicates=3)
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 2, error, charged=True)
+        with pytest.raises(PegaiError, match=said) as caught:
+            compare(config)
+    assert str(caught.value).startswith("independent, epsilon 1: ")
+    assert "Zyxname" not in str(caught.value)
+    assert charges(config) == 3  # the third was fitted, and is kept
+    done = compare(config)
+    assert (done.fitted, charges(config)) == (1, 4)
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("error", [RuntimeError("Zyxname"), MemoryError()])
+def test_no_failing_evaluation_takes_others_with_it(config, monkeypatch, error):
+    calls: list[int] = []
+
+    def failing(*args, **more):
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        return made_up(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_module, "evaluate", failing)
+        with pytest.raises(PegaiError, match=r"^independent, epsilon 1: ") as caught:
+            compare(config)
+    assert "Zyxname" not in str(caught.value)
+    assert len(calls) == 2
+    done = compare(config)
+    assert (done.fitted, done.evaluated) == (0, 1)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_private_fit_belongs_to_its_ledger_and_data_set(config, monkeypatch):
+    compare(config)
+    other = replace(config, ledger=config.ledger_path.with_name("other.jsonl"))
+    assert compare(other).fitted == 2  # the private ones
+    assert charges(other) == 2
+    monkeypatch.chdir(config.ledger_path.parent)
+    assert compare(replace(config, ledger=Path("ledger.jsonl"))).fitted == 0
+    schema = json.loads(config.schema.read_text())
+    schema["pegai"].pop("dataset", None)
+    config.schema.write_text(json.dumps(schema))
+    assert compare(replace(config, dataset="one")).fitted == 4  # another schema
+    assert compare(replace(config, dataset="two")).fitted == 2
 
 
 @pytest.mark.usefixtures("fast")

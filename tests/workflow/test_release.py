@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
+import socket
 import stat
 import zipfile
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 
 import pegai
 from pegai.data.files import write_table
+from pegai.data.table import Table
 from pegai.errors import GateFailedError, PrivacyError, UsageError
 from pegai.evaluate.scores import Evaluation, Score
 from pegai.report import Candidate, build_content, render_json
@@ -23,6 +26,9 @@ from pegai.schema import read_schema, write_schema
 from pegai.workflow.bundle import sha256_file, verify_bundle
 from pegai.workflow.release import ReleaseRequest, from_run, release
 from pegai.workflow.signing import new_key, read_private_key
+
+NAMED = "oncology-zyx"
+"""The data set's name in the ledger."""
 
 ROWS = 617
 """Training rows: a number that stands nowhere else."""
@@ -38,7 +44,12 @@ def scores(attack: float = 0.50) -> tuple[Score, ...]:
     )
 
 
-def write_report(path: Path, guarantee, *, attack: float = 0.50, tables=None) -> None:
+def judged(folder: Path) -> dict[str, str]:
+    """The table of a run as its report names it."""
+    return {"synthetic.csv": sha256_file(folder / "synthetic.csv")}
+
+
+def write_report(path: Path, guarantee, *, attack: float = 0.50, tables) -> None:
     schema = pegai.datasets.heart_disease_schema()
     rows = {"train": ROWS, "holdout": 303, "synthetic": 120}
     candidate = Candidate("a", "A", "independent", Evaluation(scores(attack), rows=rows),
@@ -55,7 +66,9 @@ def write_report(path: Path, guarantee, *, attack: float = 0.50, tables=None) ->
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a run leaves it: table, schema, model with a guarantee, report."""
     folder = tmp_path_factory.mktemp("run")
-    table = pegai.datasets.load_heart_disease()
+    hearts = pegai.datasets.load_heart_disease()
+    named = hearts.schema.pegai.model_copy(update={"dataset": NAMED})
+    table = Table(hearts.frame, hearts.schema.model_copy(update={"pegai": named}))
     model = pegai.Independent().fit(
         table, privacy=pegai.Privacy(1.0, 1e-4, ledger=folder / "ledger.jsonl")
     )
@@ -63,7 +76,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sampled = model.sample(120, rng=1)
     write_table(sampled, folder / "synthetic.csv")
     write_schema(sampled.schema, folder / "synthetic.schema.json")
-    write_report(folder / "report.json", model.guarantee)
+    write_report(folder / "report.json", model.guarantee, tables=judged(folder))
     new_key(folder / "house.key")
     return folder
 
@@ -197,23 +210,37 @@ def test_another_house_is_not_trusted(signed, tmp_path):
     assert failed(signed, key=other) == ["signer"]
 
 
-def test_a_guarantee_that_costs_more_than_it_says_is_seen(source, tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epsilon": 0.1},
+        {"events": []},
+        {"epsilon": 25.0},
+        {"epsilon": 10**400},
+        {"delta": 0.5},
+        {"delta": 0.0},
+        {"events": [{"kind": "gaussian", "label": "x", "sigma": 1e-300, "count": 1}]},
+        {"events": 3},
+    ],
+)
+def test_a_guarantee_that_is_none_or_costs_more_than_it_says_is_seen(source, tmp_path, change):
     """Resealed without a signature, so that the hashes are right."""
     out = tmp_path / "b"
     release(from_run(source, out))
     for name in ("GUARANTEE.json", "release.json"):
         raw = json.loads((out / name).read_text(encoding="utf-8"))
-        raw["guarantee"]["epsilon"] = 0.1
+        raw["guarantee"] |= change
         (out / name).write_text(json.dumps(raw), encoding="utf-8")
     manifest = json.loads((out / "MANIFEST.json").read_text(encoding="utf-8"))
     for name, entry in manifest["files"].items():
         entry["sha256"] = sha256_file(out / name)
     (out / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
-    assert failed(out) == ["guarantee"]
+    assert failed(out, ledger=source / "ledger.jsonl") == ["guarantee"]
 
 
 def test_a_refused_release_is_written_but_neither_signed_nor_accepted(source, tmp_path):
-    write_report(tmp_path / "bad.json", pegai.load(source / "model").guarantee, attack=0.9)
+    guarantee = pegai.load(source / "model").guarantee
+    write_report(tmp_path / "bad.json", guarantee, attack=0.9, tables=judged(source))
     request = replace(from_run(source, tmp_path / "b", key=source / "house.key"),
                       report=tmp_path / "bad.json")  # fmt: skip
     done = release(request)
@@ -226,7 +253,7 @@ def test_a_refused_release_is_written_but_neither_signed_nor_accepted(source, tm
 
 
 def test_without_a_guarantee_the_bundle_says_so(source, tmp_path):
-    write_report(tmp_path / "plain.json", None)
+    write_report(tmp_path / "plain.json", None, tables=judged(source))
     request = ReleaseRequest(source / "synthetic.csv", source / "synthetic.schema.json",
                              tmp_path / "plain.json", tmp_path / "b")  # fmt: skip
     done = release(request)
@@ -248,9 +275,44 @@ def test_a_report_on_another_table_is_refused(source, tmp_path):
     with pytest.raises(UsageError, match="is not the table"):
         release(request)
     assert not (tmp_path / "b").exists()
-    right = {"synthetic.csv": sha256_file(source / "synthetic.csv")}
-    write_report(tmp_path / "r.json", guarantee, tables=right)
-    assert not any("which file it judged" in r for r in release(request).remarks)
+    write_report(tmp_path / "r.json", guarantee, tables=judged(source))
+    assert release(request).approved
+
+
+@pytest.mark.parametrize("gone", ["empty", "null", "missing"])
+def test_a_report_on_no_table_is_refused(source, tmp_path, gone):
+    """Else any table, even the real one, would be signed by the report on another."""
+    raw = json.loads((source / "report.json").read_text(encoding="utf-8"))
+    if gone == "missing":
+        del raw["tables"]
+    else:
+        raw["tables"] = {} if gone == "empty" else None
+    (tmp_path / "r.json").write_text(json.dumps(raw), encoding="utf-8")
+    request = replace(from_run(source, tmp_path / "b", key=source / "house.key"),
+                      report=tmp_path / "r.json")  # fmt: skip
+    with pytest.raises(UsageError, match="which file it judged") as caught:
+        release(request)
+    assert "evaluate" in caught.value.hint
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_source_is_not_named(source, signed, tmp_path):
+    """The data set's name is by default the stem of the private file, and so is in the title."""
+    name = NAMED
+    assert name in (source / "model" / "model.json").read_text(encoding="utf-8")
+    for path in signed.rglob("*"):
+        if path.is_file() and path.suffix != ".safetensors":
+            text = path.read_text(encoding="utf-8")
+            assert name not in text and "Hearts" not in text, path.name
+    kept, copied = pegai.load(source / "model"), pegai.load(signed / "model")
+    assert copied.schema.pegai.dataset is None
+    assert copied.guarantee == kept.guarantee
+    assert copied.sample(30, rng=5).frame.equals(kept.sample(30, rng=5).frame)
+    twin = json.loads((signed / "release.json").read_text(encoding="utf-8"))
+    assert twin["title"] == "Synthetic patients"
+    release(from_run(source, tmp_path / "b", title="Hearts of 2027"))
+    twin = json.loads((tmp_path / "b" / "release.json").read_text(encoding="utf-8"))
+    assert twin["title"] == "Hearts of 2027"
 
 
 def test_a_model_with_something_else_in_it_does_not_leave(source, tmp_path):
@@ -265,7 +327,7 @@ def test_a_model_with_something_else_in_it_does_not_leave(source, tmp_path):
 def test_a_model_without_a_guarantee_does_not_leave(source, tmp_path):
     table = pegai.datasets.load_heart_disease()
     pegai.Independent().fit(table, rng=0).save(tmp_path / "model")
-    write_report(tmp_path / "plain.json", None)
+    write_report(tmp_path / "plain.json", None, tables=judged(source))
     request = replace(from_run(source, tmp_path / "b", with_model=True),
                       model=tmp_path / "model", report=tmp_path / "plain.json")  # fmt: skip
     with pytest.raises(PrivacyError, match="must not leave"):
@@ -280,6 +342,33 @@ def test_what_it_is_made_of_is_never_replaced(source, tmp_path):
     (tmp_path / "b" / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="not empty"):
         release(from_run(source, tmp_path / "b"))
+
+
+def test_an_archive_is_not_replaced_unasked(source, tmp_path):
+    archive = tmp_path / "b.zip"
+    archive.write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match="exists already"):
+        release(from_run(source, tmp_path / "b", zipped=True))
+    assert archive.read_text(encoding="utf-8") == "mine"
+    assert not (tmp_path / "b").exists()
+    done = release(from_run(source, tmp_path / "b", zipped=True, overwrite=True))
+    assert done.archive == archive and zipfile.is_zipfile(archive)
+    archive.unlink()
+    archive.mkdir()
+    with pytest.raises(UsageError, match="no plain file"):
+        release(from_run(source, tmp_path / "b", zipped=True, overwrite=True))
+
+
+def test_an_archive_is_written_over_or_into_nothing_it_is_made_of(source, tmp_path):
+    key = tmp_path / "b.zip"
+    shutil.copy2(source / "house.key", key)
+    before = key.read_bytes()
+    with pytest.raises(UsageError, match="would be replaced"):
+        release(from_run(source, tmp_path / "b", key=key, zipped=True, overwrite=True))
+    assert key.read_bytes() == before
+    with pytest.raises(UsageError, match="model's folder"):
+        release(from_run(source, source / "model" / "b", zipped=True))
+    assert not (source / "model" / "b").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
@@ -310,6 +399,75 @@ def test_an_archive_can_not_write_elsewhere(tmp_path, name):
     with pytest.raises(UsageError, match="no archive of a release bundle"):
         verify_bundle(tmp_path / "x.zip")
     assert not (tmp_path / "evil").exists()
+
+
+def test_a_spoilt_archive_fails_its_check_and_never_crashes(signed, tmp_path):
+    whole = signed.with_name("bundle.zip").read_bytes()
+    chance = random.Random(7)
+    names: list[str] = []
+    for _ in range(30):
+        content = bytearray(whole)
+        # Half of them in the directory at the end, which says where, how and how much.
+        low = 0 if chance.random() < 0.5 else len(content) - 1_200
+        for _ in range(chance.randint(1, 8)):
+            content[chance.randrange(low, len(content))] = chance.randrange(256)
+        (tmp_path / "x.zip").write_bytes(content)
+        try:
+            names += failed(tmp_path / "x.zip")
+        except UsageError:
+            names.append("refused")
+    assert "archive" in names
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damaged_streams_fail_the_check(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as packed:
+        packed.writestr("bundle/MANIFEST.json", os.urandom(100).hex() * 20)
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    start = 30 + len("bundle/MANIFEST.json")
+    content[start : start + 40] = b"\xff" * 40
+    (tmp_path / "x.zip").write_bytes(content)
+    assert failed(tmp_path / "x.zip") == ["archive"]
+
+
+def test_an_unknown_compression_fails_the_check(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+        packed.writestr("bundle/MANIFEST.json", "{}")
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    for at in (content.index(b"PK\3\4") + 8, content.index(b"PK\1\2") + 10):
+        content[at] = 77
+    (tmp_path / "x.zip").write_bytes(content)
+    assert failed(tmp_path / "x.zip") == ["archive"]
+
+
+def test_a_name_that_is_no_utf8_fails_the_check(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+        packed.writestr("bundle/MANIFEST.ü", "{}")
+    content = (tmp_path / "x.zip").read_bytes().replace("ü".encode(), b"\xff\xfe")
+    (tmp_path / "x.zip").write_bytes(content)
+    assert failed(tmp_path / "x.zip") == ["archive"]
+
+
+def test_an_empty_folder_is_seen(bundle):
+    (bundle / "model" / "more" / "deep").mkdir(parents=True)
+    (found,) = (c for c in verify_bundle(bundle) if c.ok is False)
+    assert found.name == "files" and "model/more, model/more/deep" in found.detail
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("name", ["pipe", "model/pipe", "MANIFEST.sig", "MANIFEST.json"])
+def test_a_pipe_is_seen_and_not_waited_for(bundle, name):
+    (bundle / name).unlink(missing_ok=True)
+    os.mkfifo(bundle / name)
+    assert failed(bundle) == ["manifest" if name == "MANIFEST.json" else "files"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs sockets of files")
+def test_a_socket_is_seen(bundle, monkeypatch):
+    monkeypatch.chdir(bundle)  # its path may have 100 characters only
+    with socket.socket(socket.AF_UNIX) as found:
+        found.bind("s")
+        assert failed(bundle) == ["files"]
 
 
 def test_what_is_no_bundle(tmp_path):

@@ -37,7 +37,7 @@ def release(
     model: Annotated[Path | None, typer.Option(help="The model folder, for its guarantee.")] = None,
     policy: PolicyOption = None,
     key: Annotated[Path | None, typer.Option(help="Private key to sign with.")] = None,
-    title: Annotated[str, typer.Option(help="Headline; else the report's.")] = "",
+    title: Annotated[str, typer.Option(help='Headline; else "Synthetic patients".')] = "",
     recipient: Annotated[str, typer.Option(help="Who gets the data, and where they stay.")] = "",
     intended_use: Annotated[str, typer.Option(help="What they are for.")] = "",
     approved_by: Annotated[str, typer.Option(help="Who signs for the residual risk.")] = "",

@@ -98,6 +98,11 @@ class Table:
         """The columns a generator learns: no identifiers, no patient id."""
         return self.select([column.name for column in self.schema.modelled])
 
+    def evaluated(self) -> Table:
+        """The columns an evaluation looks at: the modelled ones, and who is who."""
+        kept = {column.name for column in self.schema.modelled} | {self.schema.unit}
+        return self.select([name for name in self.schema.names if name in kept])
+
     def unit_codes(self) -> np.ndarray:
         """Which patient each row belongs to, as integers from 0; shape (rows,).
 

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from pegai.data.table import Table
 from pegai.errors import UsageError
-from pegai.evaluate.checks import check_real
+from pegai.evaluate.checks import check_apart, check_real
 from pegai.evaluate.features import Encoded, Features, encode, fit_features
 from pegai.evaluate.fidelity.column_shapes import ColumnShapes, column_shapes
 from pegai.evaluate.fidelity.detection import Detection, detection
@@ -58,6 +58,7 @@ class RealBaselines:
 
     Attributes:
         train_table: The real training table.
+        holdout_table: The holdout.
         features: The coding, fitted on all real patients.
         train: The coded training table.
         holdout: The coded holdout.
@@ -84,6 +85,7 @@ class RealBaselines:
     """
 
     train_table: Table
+    holdout_table: Table
     features: Features
     train: Encoded
     holdout: Encoded
@@ -152,6 +154,7 @@ def _real_baselines(
     streams = Streams(seed).child("evaluate")
     features = fit_features(_all_patients(train, holdout, reference))
     coded_train, coded_holdout = encode(features, train), encode(features, holdout)
+    check_apart(train, holdout, coded_train, coded_holdout)
     tables = (train, holdout, coded_train, coded_holdout)
     bins = fit_pair_bins(coded_train)
     enough = len(coded_holdout) >= MIN_ROWS
@@ -169,6 +172,7 @@ def _real_baselines(
     controls = run_controls(coded_train, targets, streams) if targets and tier.full else ()
     return RealBaselines(
         train_table=train,
+        holdout_table=holdout,
         features=features,
         train=coded_train,
         holdout=coded_holdout,

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import polars as pl
+
 from pegai.data.table import Table
 from pegai.errors import DataError
+from pegai.evaluate.features import Encoded
+from pegai.evaluate.intervals import newcombe
 from pegai.schema import Schema
 
 
@@ -27,6 +32,44 @@ def check_real(train: Table, holdout: Table) -> None:
             hint="list categories or bounds in the schema: pegai schema infer data.csv",
         )
     check_same_columns(train.schema, holdout.schema, "the holdout")
+
+
+MOST_SHARED = 0.02
+"""Share of holdout rows that may stand in the training table beyond what its own repeats foretell,
+as the lower end of an interval."""
+
+
+def check_apart(train: Table, holdout: Table, first: Encoded, second: Encoded) -> None:
+    """Refuse a holdout that holds training patients: every comparison with it would be void.
+
+    Args:
+        train: The training table.
+        holdout: The holdout.
+        first: The training table, coded.
+        second: The holdout, coded by the same features.
+
+    Raises:
+        DataError: A patient id stands in both, or more rows do than chance explains.
+    """
+    unit = train.schema.unit
+    if unit is not None and unit == holdout.schema.unit:
+        sides = [t.frame[unit].cast(pl.String).drop_nulls().unique() for t in (train, holdout)]
+        both = int(sides[1].is_in(sides[0].implode()).sum())
+        if both:
+            raise DataError(
+                f"{both} of {len(sides[1])} holdout patients are in the training table too",
+                hint="split by patient: pegai split",
+            )
+    _, place, counts = np.unique(first.keys, return_inverse=True, return_counts=True)
+    repeated = int((counts[place] > 1).sum())
+    shared = int(np.isin(second.keys, first.keys).sum())
+    low, _ = newcombe(shared, len(second), repeated, len(first))
+    if low > MOST_SHARED:
+        raise DataError(
+            f"{shared} of {len(second)} holdout rows stand in the training table, where "
+            f"{repeated} of {len(first)} rows repeat another: the holdout is no holdout",
+            hint="draw it at random by patient before training: pegai split",
+        )
 
 
 def check_synthetic(train: Schema, synthetics: Sequence[Table]) -> None:

@@ -101,7 +101,7 @@ class Features:
     Attributes:
         numbers: Numeric and date columns, in the order of the schema.
         discrete: Categorical, ordinal and boolean columns, in the order of the schema.
-        texts: Free-text columns; only the search for exact copies looks at them.
+        texts: Free-text columns; only the search for copied texts looks at them.
     """
 
     numbers: tuple[NumberScale, ...]
@@ -123,7 +123,8 @@ class Encoded:
         numbers: Scaled numbers, NaN for missing; shape (rows, numeric columns).
         codes: Level codes, -1 for missing; shape (rows, discrete columns), int32.
         units: Which patient each row belongs to, from 0; shape (rows,).
-        keys: A hash of the row's values, equal for equal rows; shape (rows,), uint64.
+        keys: A hash of the row's coded values (no free text), equal for equal rows; shape (rows,),
+            uint64.
         source: Position of each row in the table as it was given; shape (rows,).
     """
 
@@ -236,7 +237,7 @@ def encode(features: Features, table: Table) -> Encoded:
     codes = np.empty((rows, len(features.discrete)), dtype=np.int32)
     for i, level_codes in enumerate(features.discrete):
         codes[:, i] = level_codes.apply(table.texts(level_codes.name))
-    keys = _row_keys(numbers, codes, [table.texts(name) for name in features.texts])
+    keys = _row_keys(numbers, codes)
     filled = np.where(np.isnan(numbers), -2 * _FAR, numbers)
     order = np.lexsort([*filled.T, *codes.T]) if rows else np.arange(0)
     if order.size != rows:  # no coded column at all
@@ -259,14 +260,9 @@ def _renumber(units: np.ndarray) -> np.ndarray:
     return rank[inverse]
 
 
-def _row_keys(numbers: np.ndarray, codes: np.ndarray, texts: Sequence[pl.Series]) -> np.ndarray:
-    columns: dict[str, pl.Series] = {}
-    for i in range(numbers.shape[1]):
-        columns[f"n{i}"] = pl.Series(numbers[:, i]).fill_nan(None)
-    for i in range(codes.shape[1]):
-        columns[f"c{i}"] = pl.Series(codes[:, i])
-    for i, series in enumerate(texts):
-        columns[f"t{i}"] = series
+def _row_keys(numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    columns = {f"n{i}": pl.Series(numbers[:, i]).fill_nan(None) for i in range(numbers.shape[1])}
+    columns |= {f"c{i}": pl.Series(codes[:, i]) for i in range(codes.shape[1])}
     if not columns:
         return np.zeros(numbers.shape[0], dtype=np.uint64)
     return pl.DataFrame(columns).hash_rows(seed=0).to_numpy().astype(np.uint64)

@@ -14,7 +14,14 @@ from pegai.evaluate.fidelity.column_shapes import ColumnShapes, column_shapes
 from pegai.evaluate.fidelity.detection import Detection, detection
 from pegai.evaluate.fidelity.pair_trends import PairTrends, pair_tables, pair_trends
 from pegai.evaluate.privacy.attacks import Attacked, attack
-from pegai.evaluate.privacy.copies import Copies, exact_copies
+from pegai.evaluate.privacy.copies import (
+    Copies,
+    TextCopies,
+    UniqueRows,
+    exact_copies,
+    text_copies,
+    unique_rows,
+)
 from pegai.evaluate.privacy.model_inversion import Sampler
 from pegai.evaluate.realism import RealismMeasured, measure_realism
 from pegai.evaluate.score_disclosure import DisclosureMeasured, measure_disclosure
@@ -39,6 +46,8 @@ class Measured:
         disclosure: The disclosure attacks.
         attacked: What the membership attacks say of the targets; None without targets.
         copies: Verbatim matches.
+        unique: Rows that equal the record of one training patient only.
+        texts: Texts of single patients found again, one a free-text column.
     """
 
     encoded: Encoded
@@ -53,6 +62,8 @@ class Measured:
     disclosure: DisclosureMeasured
     attacked: Attacked | None
     copies: Copies
+    unique: UniqueRows
+    texts: tuple[TextCopies, ...]
 
 
 def measure(cache: RealBaselines, table: Table, *, sampler: Sampler | None = None) -> Measured:
@@ -82,6 +93,8 @@ def measure(cache: RealBaselines, table: Table, *, sampler: Sampler | None = Non
         disclosure=measure_disclosure(cache.disclosure, table, synthetic, sampler=sampler),
         attacked=attack(cache.targets, synthetic) if cache.targets is not None else None,
         copies=exact_copies(cache.train, holdout, synthetic),
+        unique=unique_rows(cache.train, holdout, synthetic),
+        texts=text_copies(cache.train_table, cache.holdout_table, table, cache.features.texts),
     )
 
 

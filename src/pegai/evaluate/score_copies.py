@@ -7,12 +7,68 @@ from collections.abc import Sequence
 
 from pegai.evaluate.intervals import clopper_pearson, newcombe
 from pegai.evaluate.measure import Measured
+from pegai.evaluate.privacy.copies import TextCopies
 from pegai.evaluate.scores import Score, joined, mean, mean_interval, values_note
+
+MIN_TEXTS = 10
 
 
 def copies_scores(measured: Sequence[Measured]) -> tuple[Score, ...]:
-    """The share of training patients that stand in the synthetic data, and its excess."""
-    return _copies(measured), _excess(measured)
+    """Patients that stand in the synthetic data, rows that stand for one patient, and texts."""
+    texts = [_texts([m.texts[i] for m in measured]) for i in range(len(measured[0].texts))]
+    return _copies(measured), _excess(measured), _unique(measured), *texts
+
+
+def _unique(measured: Sequence[Measured]) -> Score:
+    found = [m.unique for m in measured]
+    values = [u.synthetic[0] / max(1, u.synthetic[1]) for u in found]
+    chance = found[0].holdout
+    title = "Synthetic rows that equal the record of one training patient only"
+    rates = round(mean(values) * found[0].synthetic[1]), found[0].synthetic[1]
+    low, high = newcombe(*rates, *chance)
+    baseline = chance[0] / max(1, chance[1])
+    low, high = _seeds_and([v - baseline for v in values], low, high)
+    return Score(
+        "copied_rows",
+        "privacy",
+        title,
+        mean(values),
+        max(0.0, low + baseline),
+        min(1.0, high + baseline),
+        baseline,
+        "lower",
+        len(values),
+        tuple(values),
+        joined(
+            "the baseline is the share of holdout rows that do so by chance; the interval is that "
+            "of the difference, moved by it",
+            values_note(len(values)),
+        ),
+    )
+
+
+def _texts(found: Sequence[TextCopies]) -> Score:
+    worst = max(found, key=lambda t: t.excess)
+    name, title = f"text_copies/{worst.column}", f"Texts of single patients found in {worst.column}"
+    if min(worst.train[1], worst.holdout[1]) < MIN_TEXTS:
+        note = f"not assessed: {MIN_TEXTS} texts of single patients are needed on both sides"
+        if worst.train[0] == 0:
+            return Score(name, "privacy", title, math.nan, better="lower", n=0, note=note)
+    low, high = worst.interval
+    return Score(
+        name,
+        "privacy",
+        title,
+        worst.excess,
+        low,
+        high,
+        0.0,
+        "lower",
+        len(found),
+        tuple(t.excess for t in found),
+        f"{worst.train[0]} of {worst.train[1]} training texts, {worst.holdout[0]} of "
+        f"{worst.holdout[1]} holdout texts, in the table with the most",
+    )
 
 
 def _copies(measured: Sequence[Measured]) -> Score:

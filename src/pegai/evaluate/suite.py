@@ -71,6 +71,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from pegai.data.table import Table
 from pegai.evaluate import plots
 from pegai.evaluate.baselines import RealBaselines, check_cache, real_baselines, single_threaded
@@ -171,6 +173,9 @@ def evaluate(
             "train": len(train),
             "holdout": len(holdout),
             "synthetic": round(sum(map(len, synthetics)) / len(synthetics)),
+            "train_patients": np.unique(cache.train.units).size,
+            "holdout_patients": np.unique(cache.holdout.units).size,
+            "non_members": 0 if cache.targets is None else cache.targets.non_members,
         },
         seeds=(seed,),
         seconds=time.perf_counter() - started,

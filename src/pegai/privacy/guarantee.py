@@ -178,7 +178,10 @@ class Guarantee:
         )
 
     def require_releasable(self) -> None:
-        """Refuse what may not leave: an audit's run, or a claim below the accountant's.
+        """Refuse what may not leave: an audit's run, or a guarantee that is none.
+
+        It is none without events, above the ceilings of epsilon and delta, and where it claims less
+        than the accountant computes from its events.
 
         Raises:
             PrivacyError: As said.
@@ -188,6 +191,12 @@ class Guarantee:
                 f"this run was made for an audit ({AUDIT_ONLY}) and can't be released",
                 hint="fit again without a recorder",
             )
+        if not self.events:
+            raise PrivacyError(
+                "the guarantee has no events: nothing says what it was spent on",
+                hint="fit again; a model without privacy has no guarantee at all",
+            )
+        Privacy(self.epsilon, self.delta, self.unit)  # refuses what nobody may ask for
         cost = compute_epsilon(self.events, self.delta)
         if not self.epsilon >= cost * (1 - 1e-6):
             raise PrivacyError(
@@ -229,7 +238,7 @@ class Guarantee:
                 created=str(raw["created"]),
                 audit_only=raw["status"] != "differentially private",
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PrivacyError(
                 f"the guarantee can't be read: {type(error).__name__} at {error}"
             ) from None

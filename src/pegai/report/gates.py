@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pegai.evaluate.scores import Evaluation, Score
@@ -146,11 +146,11 @@ def _promise_gates(evaluation: Evaluation, epsilon: float) -> tuple[Gate, ...]:
 
 def _delta_gate(evaluation: Evaluation, delta: float) -> Gate:
     name, title = "delta", "Chance that the guarantee fails"
-    rule = "δ below one over the number of training rows"
-    rows = evaluation.rows.get("train", 0)
+    rule = "δ below one over the number of training patients"
+    rows = evaluation.rows.get("train_patients", evaluation.rows.get("train", 0))
     value = f"δ = {significant(delta)}"
     if rows < 1 or math.isnan(delta):
-        reason = "The number of training rows is not recorded."
+        reason = "The number of training patients is not recorded."
         return Gate(name, "privacy", title, rule, value, "not assessed", reason)
     value += f"; 1 / {rows} = {significant(1 / rows)}"
     if delta * rows < 1:
@@ -174,12 +174,33 @@ def membership_auc_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
     )
 
 
+def best_attack_gate(evaluation: Evaluation, policy: ReleasePolicy) -> tuple[Gate, ...]:
+    """The best attack of the panel, chosen on other patients; none where it was not looked for."""
+    score = evaluation.get("membership_auc_best")
+    if score is None:
+        return ()
+    limit = policy.max_membership_auc
+    rule = f"Upper end of the 95 % interval of the AUC at most {figure(limit, 2)} (chance: 0.50)"
+    gate = _attack_gate(
+        score,
+        name="membership_auc_best",
+        title="Best of the membership attacks",
+        rule=rule,
+        limit=limit,
+        chance=0.5,
+    )
+    # Below one half the choice was no good on the other patients: that is chance.
+    if gate.status == "fail" and score.low <= 0.5:
+        return (replace(gate, status="caution", control=MORE_PATIENTS),)
+    return (gate,)
+
+
 def hit_rate_gates(evaluation: Evaluation, policy: ReleasePolicy) -> tuple[Gate, ...]:
     """The attack's hit rates at few false alarms, as far as the holdout supports an estimate.
 
     Where it does not (`patients_needed`), the permutation test stands in for them.
     """
-    holdout = evaluation.rows.get("holdout", 0)
+    holdout = non_members(evaluation)
     return tuple(
         _attack_gate(
             evaluation.get(f"membership_tpr_at_{percent}pct"),
@@ -192,6 +213,11 @@ def hit_rate_gates(evaluation: Evaluation, policy: ReleasePolicy) -> tuple[Gate,
         for percent, limit in _hit_rates(policy)
         if holdout >= patients_needed(percent, policy)
     )
+
+
+def non_members(evaluation: Evaluation) -> int:
+    """Holdout patients that were attacked; rows, in evaluations that did not count patients."""
+    return evaluation.rows.get("non_members", evaluation.rows.get("holdout", 0))
 
 
 def _hit_rates(policy: ReleasePolicy) -> tuple[tuple[str, float], ...]:
@@ -208,7 +234,7 @@ def permutation_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
     score = evaluation.get("membership_p")
     p = _value(score)
     name, title = "membership_p", "Training patients standing out"
-    holdout = evaluation.rows.get("holdout", 0)
+    holdout = non_members(evaluation)
     rule = f"Permutation p of at least {figure(policy.min_p, 2)}"
     missing = [q for q, _ in _hit_rates(policy) if holdout < patients_needed(q, policy)]
     if missing:
@@ -243,6 +269,9 @@ def copies_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
     if paired is not None and paired.assessed:
         excess, least = paired.value, paired.low
     value = f"{share(score.value)}; holdout {share(score.baseline)}"
+    if paired is not None and paired.assessed and paired.high < -limit - TINY:
+        reason = "Holdout patients are repeated in the synthetic data: were the files swapped?"
+        return Gate(name, "privacy", title, rule, value, "fail", reason, HOLDOUT)
     evident = math.isnan(least) or least > TINY
     if excess <= TINY or (excess <= limit + TINY and not evident):
         reason = "No more copies than of patients that the generator never saw."
@@ -255,6 +284,39 @@ def copies_gate(evaluation: Evaluation, policy: ReleasePolicy) -> Gate:
         return Gate(name, "privacy", title, rule, value, "caution", reason, MORE_PATIENTS)
     reason = "Rows of real patients are repeated in the synthetic data."
     return Gate(name, "privacy", title, rule, value, "fail", reason, REFIT)
+
+
+def copied_rows_gates(evaluation: Evaluation, policy: ReleasePolicy) -> tuple[Gate, ...]:
+    """Rows that stand for one patient only, and texts; none where they were not looked for."""
+    limit = policy.max_copy_excess
+    found = []
+    for score in evaluation.scores:
+        if score.name != "copied_rows" and not score.name.startswith("text_copies/"):
+            continue
+        is_text = score.name != "copied_rows"
+        title = f"Texts of patients in {score.name.partition('/')[2]}" if is_text else (
+            "Rows that are one patient's record"
+        )  # fmt: skip
+        rule = f"At most {share(limit)} more than chance, measured on holdout patients"
+        found.append(_copied(score, title, rule, limit))
+    return tuple(found)
+
+
+def _copied(score: Score, title: str, rule: str, limit: float) -> Gate:
+    if not score.assessed:
+        return Gate(
+            score.name, "privacy", title, rule, NONE, "not assessed", _note(score), required=False
+        )
+    excess, least = score.value - score.baseline, score.low - score.baseline
+    value = f"{share(score.value)}; by chance {share(score.baseline)}"
+    if excess > limit + TINY and least > TINY:
+        reason = "What one patient has is repeated in the synthetic data."
+        return Gate(score.name, "privacy", title, rule, value, "fail", reason, REFIT)
+    if excess > limit + TINY or (score.value > 0 and score.baseline == 0):
+        reason = "More than chance would give, though chance can't be ruled out."
+        return Gate(score.name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
+    reason = "No more than chance gives."
+    return Gate(score.name, "privacy", title, rule, value, "pass", reason)
 
 
 def safe_harbor_gate(lint: Sequence[Mapping[str, Any]] | None) -> Gate:
@@ -356,10 +418,12 @@ def _attack_gate(
     if score is None or math.isnan(score.value + score.low + score.high):
         reason = _note(score) or "The attack, or its interval, is missing."
         return Gate(name, "privacy", title, rule, value, "not assessed", reason, HOLDOUT)
-    if score.high <= limit + TINY:
+    # An area far below one half gives members away just as well.
+    below = 1 - limit if score.better == "half" else -math.inf
+    if score.high <= limit + TINY and score.low >= below - TINY:
         reason = "A stronger effect of this attack is excluded with 95 % confidence."
         return Gate(name, "privacy", title, rule, value, "pass", reason)
-    if score.low > chance + TINY:
+    if score.low > chance + TINY or (score.better == "half" and score.high < chance - TINY):
         reason = "The attack works, and a leak above the limit can't be excluded."
         return Gate(name, "privacy", title, rule, value, "fail", reason, REFIT)
     reason = "No leak was found, but the interval is too wide to exclude one above the limit."

@@ -15,6 +15,8 @@ NBSP = "\u00a0"
 SHARES = (
     "membership_tpr",
     "exact_copies",
+    "copied_rows",
+    "text_copies",
     "singling_out",
     "linkability",
     "attribute_inference",

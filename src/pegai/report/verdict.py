@@ -77,9 +77,11 @@ def decide(
     checks = (
         *g.guarantee_gates(evaluation, guarantee, policy=policy, heuristic=heuristic),
         g.membership_auc_gate(evaluation, policy),
+        *g.best_attack_gate(evaluation, policy),
         *g.hit_rate_gates(evaluation, policy),
         g.permutation_gate(evaluation, policy),
         g.copies_gate(evaluation, policy),
+        *g.copied_rows_gates(evaluation, policy),
         *disclosure_gates(evaluation, policy),
         g.safe_harbor_gate(lint),
         g.detection_gate(evaluation, policy),

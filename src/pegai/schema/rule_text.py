@@ -1,8 +1,8 @@
 """From the text of a rule to its tree, by a whitelist: nothing is ever evaluated.
 
 Python's own parser reads the text (so precedence, brackets and quotes are Python's), and of its
-syntax tree only what the rules need is taken over. Two things are put into Python's terms before:
-a name in backticks, and `if A then B`.
+syntax tree only what the rules need is taken over. Three things are put into Python's terms before:
+a name in backticks, a name that Python would spell otherwise, and `if A then B`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ast
 import json
 import math
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -101,6 +102,9 @@ def _piece(found: str) -> str:
         return f"col({json.dumps(found[1:-1], ensure_ascii=False)})"
     if found == "#":
         raise ValueError("'#' is not known: comments go into the title")
+    if found.isidentifier() and unicodedata.normalize("NFKC", found) != found:
+        # Python normalises names, so that the column µg (micro sign) would be read as μg (mu).
+        return f"col({json.dumps(found, ensure_ascii=False)})"
     return " " if found.isspace() else found
 
 

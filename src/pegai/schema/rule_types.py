@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 from collections.abc import Mapping
 from typing import Literal
 
@@ -101,6 +102,13 @@ def check_types(tree: Node, columns: Columns, unit: str | None) -> None:
 
 def _check_name(name: str, columns: Columns, unit: str | None) -> None:
     if name not in columns:
+        plain = unicodedata.normalize("NFKC", name)
+        alike = [c for c in columns if unicodedata.normalize("NFKC", c) == plain]
+        if alike:
+            raise ValueError(
+                f"{name!r} is not one of the fields, {alike[0]!r} is: it looks alike and has other "
+                f"characters ({alike[0]!a}); copy it from the schema, in backticks: `{alike[0]}`"
+            )
         raise ValueError(
             f"{name!r} is not one of the fields ({_some(list(columns))}); correct the name"
         )

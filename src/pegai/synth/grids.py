@@ -47,8 +47,15 @@ class Grid:
     edges: np.ndarray | None
 
     @classmethod
-    def of(cls, column: Column, bins: int) -> Grid:
-        """The grid of a column with a public domain."""
+    def of(cls, column: Column, bins: int, *, zero: bool = False) -> Grid:
+        """The grid of a column with a public domain.
+
+        Args:
+            column: With public bounds or levels.
+            bins: Cells of a numeric column.
+            zero: Whether the value 0 has a cell of its own, where the bounds hold it: in medicine
+                0 is mostly "none" (no depression of the ST segment, no cigarettes), and shared.
+        """
         if column.is_discrete:
             return cls(column, None)
         low, high = column.minimum, column.maximum
@@ -60,7 +67,8 @@ class Grid:
         # Cells of an equal number of values, cut halfway between two of them.
         values = round((high - low) / unit) + 1
         step = max(1, -(-values // bins))
-        return cls(column, low + unit * (step * np.arange(-(-values // step) + 1) - 0.5))
+        edges = low + unit * (step * np.arange(-(-values // step) + 1) - 0.5)
+        return cls(column, _with_zero(edges, unit) if zero and low <= 0 <= high else edges)
 
     @classmethod
     def of_values(cls, column: Column) -> Grid | None:
@@ -131,6 +139,14 @@ class Grid:
         return moved
 
 
+def _with_zero(edges: np.ndarray, unit: float) -> np.ndarray:
+    """The edges with a cell for 0 alone; neighbours keep what is left of theirs."""
+    zero = np.array([-unit / 2, unit / 2])
+    apart = edges[np.abs(edges[:, None] - zero).min(axis=1) > unit / 4]
+    inside = zero[(zero > edges[0] - unit / 4) & (zero < edges[-1] + unit / 4)]
+    return np.sort(np.concatenate([apart, inside]))
+
+
 def _unit(column: Column) -> float | None:
     """The distance between two neighbouring values of a numeric column, if there is one."""
     if column.type in ("integer", "date", "datetime"):
@@ -144,7 +160,7 @@ def grid_encoder(schema: Schema, *, bins: int) -> TableEncoder:
     modelled = schema.only_modelled()
     encoders: list[ColumnEncoder] = []
     for column in modelled.columns:
-        edges = Grid.of(column, bins).edges
+        edges = Grid.of(column, bins, zero=True).edges
         if edges is None:
             missing = not column.constraints.required
             encoders.append(CategoricalEncoder(column, column.levels, missing=missing))
@@ -307,7 +323,7 @@ def noisy_look(
         noise_multiplier: Of this look, where `label` is a filter.
     """
     columns, weights = table.modelled(), PatientWeights.of(table)
-    grids = [Grid.of(column, bins) for column in columns.columns]
+    grids = [Grid.of(column, bins, zero=True) for column in columns.columns]
     single = value_grids(columns.schema) if single_values else []
     exact = class_tables(grids, columns, split_by=split_by, weights=weights)
     exact += class_tables(single, columns, split_by=None, weights=weights)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pegai.data.atomic import atomic_path
-from pegai.errors import PegaiError, UsageError
+from pegai.errors import DataError, PegaiError, UsageError
 from pegai.privacy.guarantee import Guarantee
 from pegai.workflow.signing import (
     fingerprint,
@@ -37,6 +40,22 @@ GUARANTEE, SCHEMA, REPORT, TWIN = (
 )
 CROISSANT, README, MODEL = "croissant.json", "README.md", "model"
 APPROVED, REFUSED = "approved", "refused"
+
+_DAMAGES = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What reading a spoilt archive ends in: no one error of its own."""
 
 MAX_JSON_BYTES = 64 * 2**20
 MAX_FILES = 1000
@@ -100,6 +119,7 @@ def opened(bundle: Path) -> Generator[Path]:
 
     Raises:
         UsageError: It is neither a folder nor an archive of one, or unpacks to something else.
+        DataError: The archive is damaged.
     """
     if bundle.is_dir():
         yield bundle
@@ -133,8 +153,11 @@ def _unpack(bundle: Path, place: Path) -> Path:
             if odd or len(tops) != 1:
                 raise UsageError(f"{bundle}: is no archive of a release bundle")
             packed.extractall(place)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise UsageError(f"{bundle}: is damaged ({type(error).__name__})") from None
+    except _DAMAGES as error:
+        raise DataError(
+            f"{bundle}: is damaged, or can't be unpacked ({type(error).__name__})",
+            hint="copy it anew",
+        ) from None
     return place / next(iter(tops))
 
 
@@ -152,28 +175,36 @@ def verify_bundle(
         UsageError: There is no bundle, or the key can't be read.
     """
     trusted = None if key is None else read_public_key(key)
-    with opened(bundle) as folder:
-        manifest = _json(folder / MANIFEST)
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            return (Check("manifest", False, f"{MANIFEST} is missing, damaged or unknown"),)
-        checks = [
-            Check("manifest", True, f"{MANIFEST} is readable"),
-            _status(manifest),
-            *_files(folder, manifest),
-        ]
-        if any(check.ok is False for check in checks if check.name == "files"):
-            return tuple(checks)
-        return (
-            *checks,
-            *_signature(folder, manifest, trusted),
-            *_guarantee(folder),
-            *(() if ledger is None else (_ledger(folder, ledger),)),
-        )
+    try:
+        with opened(bundle) as folder:
+            return tuple(_checks(folder, trusted, ledger))
+    except DataError as error:
+        return (Check("archive", False, error.message),)
+
+
+def _checks(folder: Path, trusted: Any, ledger: Path | None) -> Generator[Check]:
+    """Every check of a folder, up to the one after which the others say nothing."""
+    manifest = _json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        yield Check("manifest", False, f"{MANIFEST} is missing, damaged or unknown")
+        return
+    yield Check("manifest", True, f"{MANIFEST} is readable")
+    yield _status(manifest)
+    files = _files(folder, manifest)
+    yield from files
+    if any(check.ok is False for check in files):
+        return
+    yield from _signature(folder, manifest, trusted)
+    guarantee = _guarantee(folder)
+    yield from guarantee
+    if ledger is not None and all(check.ok is not False for check in guarantee):
+        yield _ledger(folder, ledger)
 
 
 def _json(path: Path) -> Any:
     try:
-        if path.is_symlink() or path.stat().st_size > MAX_JSON_BYTES:
+        # A pipe would be waited for.
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
             return None
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -191,24 +222,32 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> list[Check]:
     listed = manifest.get("files")
     if not isinstance(listed, dict):
         return [Check("files", False, f"{MANIFEST} lists no files")]
-    links = [p for p in folder.rglob("*") if p.is_symlink()]
-    found = {
-        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink()
-    }
+    links, found, odd = set[str](), set[str](), set[str]()
+    wanted_folders = {str(part) for name in listed for part in PurePosixPath(name).parents}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            links.add(name)
+            found.add(name)
+        elif path.is_file():
+            found.add(name)
+        elif not path.is_dir() or name not in wanted_folders:
+            odd.add(name)
     found -= {MANIFEST, SIGNATURE}
     checks = [
         Check("files", False, f"{what}: {', '.join(sorted(names)[:10])}")
         for what, names in (
             ("missing", listed.keys() - found),
             ("not in the manifest", found - listed.keys()),
-            ("links to elsewhere", {p.relative_to(folder).as_posix() for p in links}),
+            ("links to elsewhere", links),
+            ("neither a file nor a folder of one", odd),
         )
         if names
     ]
     changed = [
         name
         for name in sorted(listed.keys() & found)
-        if not (folder / name).is_symlink() and not _same(folder / name, listed[name])
+        if name not in links and not _same(folder / name, listed[name])
     ]
     if changed:
         checks.append(Check("files", False, f"changed: {', '.join(changed[:10])}"))
@@ -216,7 +255,10 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> list[Check]:
 
 
 def _same(path: Path, wanted: Any) -> bool:
-    return isinstance(wanted, dict) and sha256_file(path) == wanted.get("sha256")
+    try:
+        return isinstance(wanted, dict) and sha256_file(path) == wanted.get("sha256")
+    except OSError:
+        return False
 
 
 def _signature(folder: Path, manifest: Mapping[str, Any], trusted: Any) -> list[Check]:
@@ -264,6 +306,9 @@ def _guarantee(folder: Path) -> list[Check]:
         guarantee.require_releasable()
     except PegaiError as error:
         return [Check("guarantee", False, error.message)]
+    except (ArithmeticError, ValueError, TypeError, MemoryError) as error:
+        # Its figures are anyone's: the accountant may not get through.
+        return [Check("guarantee", False, f"can't be computed anew ({type(error).__name__})")]
     said = (
         f"epsilon {guarantee.epsilon:g}, delta {guarantee.delta:g}, computed anew from its events"
     )

@@ -49,7 +49,7 @@ from pegai.workflow.compare_plan import (
     spending_of,
 )
 from pegai.workflow.facts import ledger_rows, machine, now, versions
-from pegai.workflow.parallel import Tell, in_workers
+from pegai.workflow.parallel import Tell, as_told, in_workers
 from pegai.workflow.run import Prepared, Progress, prepare
 from pegai.workflow.workplace import workplace
 
@@ -205,7 +205,7 @@ def _evaluate_missing(
     missing = [cell for cell in cells if not cell.is_done]
     if not missing:
         return 0
-    train, holdout = prepared.train.modelled(), prepared.holdout.modelled()
+    train, holdout = prepared.train.evaluated(), prepared.holdout.evaluated()
     progress("evaluating: models of real patients", FITTED)
     cache = real_baselines(train, holdout, seed=config.seed, tier=tier_named(config.tier))
     calls = [(cell, train, holdout, config.seed, config.tier, cache) for cell in missing]
@@ -226,11 +226,11 @@ def _evaluate(
 ) -> PegaiError | None:
     """Evaluate all replicates of a cell and write it; the error that stopped it, else None."""
     try:
-        tables = [read_synthetic(fit, train.schema) for fit in cell.fits]
+        tables = [read_synthetic(fit, train.schema.only_modelled()) for fit in cell.fits]
         found = evaluate(train, holdout, tables, seed=seed, progress=tell, cache=cache, tier=tier)
         write_evaluation(cell, found)
-    except PegaiError as error:
-        return named(error, cell.name)
+    except Exception as error:
+        return named(as_told(error), cell.name)
     return None
 
 

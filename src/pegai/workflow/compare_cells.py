@@ -30,7 +30,7 @@ from pegai.streams import Streams
 from pegai.synth.base import table_bytes
 from pegai.synth.catalog import load, make
 from pegai.workflow.config import FitSection
-from pegai.workflow.parallel import Tell
+from pegai.workflow.parallel import Tell, as_told
 from pegai.workflow.training import FitTask, fit_one, sample_one
 
 FORMAT = "pegai-cell/1"
@@ -122,6 +122,9 @@ def fit_cells(
             "delta": cell.delta,
             "seed": seed,
         }
+        if cell.epsilon is not None:
+            # A fit that was charged elsewhere is none of this ledger's.
+            whole |= {"ledger": str(ledger.resolve()), "dataset": dataset}
         # A seed of its own, whatever other cells there are.
         own = Streams(seed).child(f"compare/{cell.title}").seed
         for replicate in range(cell.replicates):
@@ -134,8 +137,8 @@ def fit_cells(
 def finish_fit(cell: FitCell, train: Table, tell: Tell) -> PegaiError | None:
     """Fit what is missing, sample, and write it; the error that stopped it, else None.
 
-    An error is given back, not raised: it must not end the fits beside it, whose charges would be
-    lost.
+    An error of any kind is given back, not raised: it must not end the fits beside it, whose
+    charges would be lost.
     """
     try:
         if not cell.is_done:
@@ -144,10 +147,11 @@ def finish_fit(cell: FitCell, train: Table, tell: Tell) -> PegaiError | None:
         if not cell.table_path.exists():
             table = sample_one(load(cell.place / MODEL), cell.task, cell.rows)
             write_table(table, cell.table_path)
-    except PegaiError as error:
-        if isinstance(error, BudgetExceededError):
-            cell.mark.unlink(missing_ok=True)  # nothing was charged
+    except BudgetExceededError as error:
+        cell.mark.unlink(missing_ok=True)  # nothing was charged
         return named(error, cell.task.fit.title)
+    except Exception as error:
+        return named(as_told(error), cell.task.fit.title)
     return None
 
 

@@ -132,12 +132,21 @@ def evaluate_files(
         lint=lint_rows(declared),
         commands=commands,
         domain=domain_rows(declared),
-        tables={path.name: sha256_file(path) for path in request.synthetic},
+        tables=_hashes(request.synthetic),
     ).under(request.policy)
     page, twin = write_report(content, request.out)
     if request.vulnerable is not None:
         atomic_write_text(request.vulnerable, _vulnerable_csv(kept))
     return content, {"report": page, "json": twin}
+
+
+def _hashes(paths: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of every table by its name; of those of one name, by number too."""
+    names = [path.name for path in paths]
+    return {
+        name if names.count(name) == 1 else f"{name} ({number})": sha256_file(path)
+        for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1)
+    }
 
 
 def _check(request: EvaluationRequest) -> None:
@@ -156,7 +165,7 @@ def _read(
     request: EvaluationRequest, declared: Schema
 ) -> tuple[Table, Table, list[Table], Table | None]:
     train, holdout = (
-        load_table(path, declared, extra="drop").modelled()
+        load_table(path, declared, extra="drop").evaluated()
         for path in (request.train, request.holdout)
     )
     modelled = declared.only_modelled()
@@ -166,7 +175,7 @@ def _read(
     ]
     reference = None
     if request.reference is not None:
-        reference = load_table(request.reference, declared, extra="drop").modelled()
+        reference = load_table(request.reference, declared, extra="drop").evaluated()
     return train, holdout, tables, reference
 
 

@@ -36,6 +36,9 @@ _IDLE_SECONDS = 60
 _STAGE_LENGTH = 36
 """Of a stage that is told: a short message is written to a pipe in one piece, without a lock."""
 
+_TRACEBACK = "PEGAI_TRACEBACK"
+"""Where set, the user asked for tracebacks."""
+
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
@@ -203,25 +206,30 @@ def _answer(function: Call, number: int, arguments: tuple[Any, ...]) -> _Event:
 
     try:
         return _Event("done", number, function(*arguments, tell))
-    except PegaiError as error:
-        return _Event("failed", number, error)
-    except MemoryError:
-        return _Event("failed", number, DataError("out of memory", hint="try one job"))
-    except OSError as error:
-        said = error.strerror or type(error).__name__
-        found = DataError(f"{error.filename or 'a file'}: {said}")
-        return _Event("failed", number, found)
     except Exception as error:
-        return _Event("failed", number, _unexpected(error))
+        return _Event("failed", number, as_told(error))
+
+
+def as_told(error: Exception) -> PegaiError:
+    """An error of a call as one for users; one of theirs stays as it is."""
+    if isinstance(error, PegaiError):
+        return error
+    if isinstance(error, MemoryError):
+        return DataError("out of memory", hint="try one job")
+    if isinstance(error, OSError):
+        said = error.strerror or type(error).__name__
+        return DataError(f"{error.filename or 'a file'}: {said}")
+    return _unexpected(error)
 
 
 def _unexpected(error: Exception) -> PegaiError:
     """Without the error's own message, which may hold cells of the table."""
+    if os.environ.get(_TRACEBACK):
+        traceback.print_exception(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{last.filename.rpartition('pegai/')[2]}:{last.lineno}"
     return PegaiError(
         f"a worker failed in a way it should not ({type(error).__name__} at {place}); "
         "please report it",
-        hint="one job and PEGAI_TRACEBACK=1 show the whole traceback, which may hold private "
-        "values",
+        hint=f"{_TRACEBACK}=1 shows the whole traceback, which may hold private values",
     )

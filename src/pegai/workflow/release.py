@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,14 @@ from pegai.report.release import (
 from pegai.schema import Schema, read_schema, write_schema
 from pegai.synth.base import Fitted
 from pegai.synth.catalog import load
+from pegai.synth.files import read_model, write_model
 from pegai.workflow import bundle as b
 from pegai.workflow.deidentification import lint_rows
 from pegai.workflow.facts import now
 from pegai.workflow.signing import fingerprint, public_pem, read_private_key, sign
+
+NEUTRAL_TITLE = "Synthetic patients"
+"""The headline where none is given: that of the report names the private file."""
 
 RELEASABLE = ("RELEASE", "RELEASE WITH CONTROLS")
 
@@ -54,7 +58,7 @@ class ReleaseRequest:
         model: The model folder, for its guarantee; None takes the report's word for it.
         policy: The release policy.
         key: Private key to sign with; None leaves the bundle unsigned.
-        title: Headline; empty takes the report's.
+        title: Headline; empty takes one that names no source.
         recipient: Who gets the data, and where they are used.
         intended_use: What for.
         approved_by: Who signs for the residual risk.
@@ -108,7 +112,6 @@ class Released:
 class _Judged:
     """The candidate of a report that is about to leave."""
 
-    title: str
     method: str
     evaluation: Evaluation
     guarantee: Guarantee | None
@@ -156,6 +159,7 @@ def release(request: ReleaseRequest) -> Released:
     if judged.guarantee is not None:
         judged.guarantee.require_releasable()
     _check_model(request, judged.guarantee)
+    _check_table(request, judged)
     table = load_table(request.data, schema.only_modelled(), extra="refuse")
     verdict = decide(
         judged.evaluation,
@@ -184,9 +188,8 @@ def release(request: ReleaseRequest) -> Released:
         (folder / b.MANIFEST).write_bytes(manifest)
         if signed_by and key is not None:
             (folder / b.SIGNATURE).write_text(sign(key, manifest), encoding="ascii")
-    archive = None
-    if request.zipped:
-        archive = request.out.with_name(request.out.name + ".zip")
+    archive = _archive(request)
+    if archive is not None:
         b.write_zip(request.out, archive)
     files = sorted(
         p.relative_to(request.out).as_posix() for p in request.out.rglob("*") if p.is_file()
@@ -194,12 +197,34 @@ def release(request: ReleaseRequest) -> Released:
     return Released(request.out, archive, verdict, approved, signed_by, tuple(files), remarks)
 
 
+def _archive(request: ReleaseRequest) -> Path | None:
+    """Where the bundle goes as one file, if it is asked for: beside its folder."""
+    return request.out.with_name(request.out.name + ".zip") if request.zipped else None
+
+
 def _refuse_inside(request: ReleaseRequest) -> None:
-    """A bundle must not be written over, or around, what it is made of."""
-    out = request.out.resolve()
-    for path in (request.data, request.schema, request.report, request.model, request.key):
-        if path is not None and (out == path.resolve() or out in path.resolve().parents):
-            raise UsageError(f"{path}: lies in {request.out}, which would be replaced")
+    """A bundle must not be written over, around or into what it is made of."""
+    archive = _archive(request)
+    for target in (request.out, archive):
+        if target is None:
+            continue
+        place = target.resolve()
+        for path in (request.data, request.schema, request.report, request.model, request.key):
+            if path is not None and place in (path.resolve(), *path.resolve().parents):
+                raise UsageError(f"{path}: lies in {target}, which would be replaced")
+        if request.model is not None and request.model.resolve() in place.parents:
+            raise UsageError(
+                f"{target}: would lie in the model's folder {request.model}",
+                hint="name another folder with --out",
+            )
+    if archive is None or not (archive.exists() or archive.is_symlink()):
+        return
+    if archive.is_symlink() or not archive.is_file():
+        raise UsageError(f"{archive}: exists and is no plain file", hint="name another --out")
+    if not request.overwrite:
+        raise UsageError(
+            f"{archive}: exists already", hint="name another --out, or replace it with --force"
+        )
 
 
 def _judged(path: Path, fitted: Fitted | None) -> _Judged:
@@ -210,7 +235,6 @@ def _judged(path: Path, fitted: Fitted | None) -> _Judged:
         chosen = candidates[str(raw["subject"])]
         guarantee = chosen["guarantee"]
         judged = _Judged(
-            title=str(raw["title"]),
             method=str(chosen["method"]),
             evaluation=Evaluation.from_dict(chosen["evaluation"]),
             guarantee=None if guarantee is None else Guarantee.from_dict(guarantee),
@@ -264,6 +288,24 @@ def _check_model(request: ReleaseRequest, guarantee: Guarantee | None) -> None:
         )
 
 
+def _check_table(request: ReleaseRequest, judged: _Judged) -> None:
+    """The table is byte for byte one that the report judged; a report that names none is none."""
+    if not judged.tables:
+        raise UsageError(
+            f"{request.report}: does not say which file it judged, so it may be about any",
+            hint="evaluate this table again: pegai evaluate",
+        )
+    try:
+        found = b.sha256_file(request.data)
+    except OSError as error:
+        raise DataError(f"{request.data}: can't be read ({error.strerror})") from None
+    if found not in judged.tables.values():
+        raise UsageError(
+            f"{request.data}: is not the table that {request.report} judged",
+            hint="evaluate this table, or release the one that was evaluated",
+        )
+
+
 def _content(
     request: ReleaseRequest,
     judged: _Judged,
@@ -275,7 +317,7 @@ def _content(
 ) -> ReleaseContent:
     shown = {"decision": verdict.decision} if request.include_verdict else {}
     return ReleaseContent(
-        title=request.title or judged.title,
+        title=request.title or NEUTRAL_TITLE,
         created=now(),
         method=judged.method,
         schema=public_schema(schema),
@@ -314,7 +356,15 @@ def _fill(folder: Path, request: ReleaseRequest, content: ReleaseContent) -> Non
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8", newline="\n")
     if request.with_model and request.model is not None:
-        shutil.copytree(request.model, folder / b.MODEL)
+        _copy_model(request.model, folder / b.MODEL)
+
+
+def _copy_model(model: Path, place: Path) -> None:
+    """The model as it was, but for the name of its source in the ledger, which stays inside."""
+    whole = read_model(model)
+    privacy = whole.schema.pegai.model_copy(update={"dataset": None})
+    write_model(replace(whole, schema=whole.schema.model_copy(update={"pegai": privacy})), place)
+    load(place)
 
 
 def data_name(data: Path) -> str:
@@ -328,14 +378,6 @@ def _remarks(
 ) -> Iterator[str]:
     if judged.guarantee is None:
         yield "no formal guarantee: the bundle says so on its first line"
-    wanted = set(judged.tables.values())
-    if not wanted:
-        yield f"{request.report.name} does not say which file it judged: make sure it is this one"
-    elif b.sha256_file(request.data) not in wanted:
-        raise UsageError(
-            f"{request.data}: is not the table that {request.report} judged",
-            hint="evaluate this table, or release the one that was evaluated",
-        )
     if verdict.decision == "RELEASE WITH CONTROLS" and not request.recipient:
         yield "the policy asks for controls, and --recipient is not stated"
     if not signed:

@@ -187,8 +187,8 @@ def _evaluate(
     ]
     progress("evaluating: models of real patients", 0.64)
     evaluations = evaluate_all(
-        prepared.train.modelled(),
-        prepared.holdout.modelled(),
+        prepared.train.evaluated(),
+        prepared.holdout.evaluated(),
         groups,
         names=[fit.title for fit in config.fit],
         private=[fit.epsilon is not None for fit in config.fit],

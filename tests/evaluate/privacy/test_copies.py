@@ -4,7 +4,7 @@ import pytest
 
 from pegai.data.table import Table
 from pegai.evaluate.features import encode, fit_features
-from pegai.evaluate.privacy.copies import exact_copies
+from pegai.evaluate.privacy.copies import exact_copies, text_copies, unique_rows
 from pegai.schema import schema_from_dict
 
 
@@ -63,11 +63,25 @@ def test_patients_count_and_not_rows():
     assert found.rows == 2
 
 
-def test_missing_equals_missing_and_text_is_compared():
+def test_missing_equals_missing_and_text_is_searched_apart():
     fields = [{"name": "x", "type": "number"}, {"name": "note", "type": "string"}]
     schema = schema_from_dict({"fields": fields})
     real = Table(pl.DataFrame({"x": [1.0, None], "note": ["u", "v"]}), schema)
     fake = Table(pl.DataFrame({"x": [1.0, None], "note": ["w", "v"]}), schema)
     features = fit_features(real)
     coded, other = encode(features, real), encode(features, fake)
-    assert exact_copies(coded, coded, other).rows == 1
+    assert exact_copies(coded, coded, other).rows == 2
+    assert text_copies(real, fake, fake, ["note"])[0].train == (1, 2)
+
+
+def test_rows_of_one_patient_only():
+    schema = schema_from_dict({"fields": [{"name": "x", "type": "number"}]})
+    real, other, fake = (
+        Table(pl.DataFrame({"x": x}), schema)
+        for x in ([1.0, 1.0, 2.0, 3.0], [1.0, 9.0], [1.0, 2.0, 2.0, 2.0, 7.0])
+    )
+    features = fit_features(real)
+    found = unique_rows(*(encode(features, t) for t in (real, other, fake)))
+    assert found.synthetic == (3, 5)
+    assert found.holdout == (0, 2)
+    assert found.excess == 0.6
