@@ -229,6 +229,14 @@ def test_the_best_attack(value, low, high, status):
     assert best_attack_gate(Evaluation(()), PUBLIC_1) == ()
 
 
+def test_the_best_attack_forbids_only_what_the_whole_panel_confirms():
+    best = Score("membership_auc_best", "privacy", "a", 0.6, 0.56, 0.64, 0.5, "half", n=5)
+    for p, status in ((0.2, "caution"), (0.04, "fail"), (NAN, "fail")):
+        panel = Score("membership_p", "privacy", "p", p)
+        (gate,) = best_attack_gate(Evaluation((best, panel)), PUBLIC_1)
+        assert gate.status == status
+
+
 @pytest.mark.parametrize(
     ("value", "low", "baseline", "status"),
     [
