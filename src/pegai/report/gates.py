@@ -189,8 +189,8 @@ def best_attack_gate(evaluation: Evaluation, policy: ReleasePolicy) -> tuple[Gat
         limit=limit,
         chance=0.5,
     )
-    # Below one half the choice was no good on the other patients: that is chance, as is an area that
-    # the exact test of the whole panel does not confirm.
+    # Below one half the choice was no good on the other patients: that is chance, and so is an area
+    # that the exact test of the whole panel does not confirm.
     p = _value(evaluation.get("membership_p"))
     if gate.status == "fail" and (score.low <= 0.5 or p >= policy.min_p):
         return (replace(gate, status="caution", control=MORE_PATIENTS),)
