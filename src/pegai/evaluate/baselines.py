@@ -34,7 +34,7 @@ from pegai.evaluate.fidelity.pair_trends import (
     pair_tables,
     pair_trends,
 )
-from pegai.evaluate.intervals import RESAMPLES, patient_weights
+from pegai.evaluate.intervals import GROUPS, RESAMPLES, jackknife_groups, patient_weights
 from pegai.evaluate.privacy.membership import target_weights
 from pegai.evaluate.privacy.power import Control, run_controls
 from pegai.evaluate.privacy.targets import Targets, fit_targets
@@ -48,7 +48,6 @@ from pegai.streams import Streams
 MIN_ROWS = 20
 """Holdout rows below which no figure is given."""
 
-GROUPS = 10
 _WEIGHT_CELLS = 10_000_000  # 80 MB of resampling counts
 
 
@@ -165,7 +164,7 @@ def _real_baselines(
         task, note = make_task(target, coded_holdout, weights, streams, tier)
     if task is not None:
         utility = train_and_test(task, coded_train)
-    groups = _jackknife_groups(coded_holdout.units, streams)
+    groups = jackknife_groups(coded_holdout.units, streams)
     counted = _holdout_pairs(bins, coded_holdout, groups) if enough else ()
     coded_reference = None if reference is None else encode(features, reference)
     targets = fit_targets(coded_train, coded_holdout, streams, reference=coded_reference, tier=tier)
@@ -226,12 +225,6 @@ def _holdout_pairs(bins: PairBins, holdout: Encoded, groups: np.ndarray) -> tupl
     kept = [groups != group for group in range(GROUPS)]
     parts = [holdout.take(rows) for rows in kept if rows.any()]
     return tuple(pair_tables(bins, part) for part in (holdout, *parts))
-
-
-def _jackknife_groups(units: np.ndarray, streams: Streams) -> np.ndarray:
-    found, inverse = np.unique(units, return_inverse=True)
-    order = streams.child("jackknife").get("split").permutation(found.size)
-    return (order % GROUPS)[inverse]
 
 
 def check_cache(cache: RealBaselines, train: Table, holdout: Table, seed: int) -> None:

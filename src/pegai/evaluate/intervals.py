@@ -12,8 +12,12 @@ import math
 import numpy as np
 from scipy import stats
 
+from pegai.streams import Streams
+
 LEVEL = 0.95
 RESAMPLES = 500
+GROUPS = 10
+"""Groups of patients that a jackknife leaves out, one at a time."""
 
 
 def wilson(successes: float, n: int, *, level: float = LEVEL) -> tuple[float, float]:
@@ -75,6 +79,13 @@ def patient_weights(
         return np.zeros((resamples, 0))
     counts = rng.multinomial(found.size, np.full(found.size, 1 / found.size), size=resamples)
     return counts.astype(np.float64)[:, inverse]
+
+
+def jackknife_groups(units: np.ndarray, streams: Streams) -> np.ndarray:
+    """A group for each row, whole patients, from 0 without gaps; shape (rows,)."""
+    found, inverse = np.unique(units, return_inverse=True)
+    order = streams.child("jackknife").get("split").permutation(found.size)
+    return (order % GROUPS)[inverse]
 
 
 def weighted_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:

@@ -43,13 +43,13 @@ from pegai.evaluate.fidelity.numbers import NumberDistances, number_distances
 from pegai.evaluate.fidelity.pair_trends import fit_pair_bins
 from pegai.evaluate.fidelity.propensity import propensity
 from pegai.evaluate.fidelity.rules import NamedRule, Violations, named_rules, violations
+from pegai.evaluate.intervals import jackknife_groups
 from pegai.evaluate.tiers import Tier
 from pegai.streams import Streams
 
 MIN_ROWS = 20
 """Holdout rows below which no figure is given."""
 
-GROUPS = 10
 _MOST_BALLS = 5_000
 
 
@@ -211,13 +211,6 @@ def prepare_realism(
         max_balls=max_balls,
     )
     return replace(prepared, baseline=_measure(prepared, train_table, train, train_bins))
-
-
-def jackknife_groups(units: np.ndarray, streams: Streams) -> np.ndarray:
-    """A group for each row, whole patients, from 0 without gaps; shape (rows,)."""
-    found, inverse = np.unique(units, return_inverse=True)
-    order = streams.child("jackknife").get("split").permutation(found.size)
-    return (order % GROUPS)[inverse]
 
 
 def thinned(table: Encoded, max_rows: int, streams: Streams) -> np.ndarray:

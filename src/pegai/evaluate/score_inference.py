@@ -36,7 +36,7 @@ from threadpoolctl import threadpool_limits
 
 from pegai.data.table import Table
 from pegai.evaluate.features import Encoded
-from pegai.evaluate.intervals import patient_weights
+from pegai.evaluate.intervals import jackknife_groups, patient_weights
 from pegai.evaluate.score_coefficients import (
     Reference,
     coefficient_scores,
@@ -75,7 +75,6 @@ from pegai.evaluate.utility.tstr import (
 )
 from pegai.streams import Streams
 
-GROUPS = 10
 RESAMPLES = 200
 
 
@@ -161,7 +160,7 @@ def prepare_inference(
         task, note = _task(train_table, train, holdout, streams, tier)
     if task is not None and real is None:
         real = train_and_test(task, train)
-    groups = _groups(holdout.units, streams)
+    groups = jackknife_groups(holdout.units, streams.child("inference"))
     follow_up, missing = find_follow_up(schema, train)
     survival = fit_survival(follow_up, missing, train, holdout, groups)
     settings: dict[str, Any] = {
@@ -213,13 +212,6 @@ def _task(
     weights = patient_weights(holdout.units, rng, resamples=RESAMPLES)
     task, note = make_task(target, holdout, weights, streams, dataclasses.replace(tier, full=False))
     return task, note
-
-
-def _groups(units: np.ndarray, streams: Streams) -> np.ndarray:
-    """A jackknife group for each row, whole patients; shape (rows,)."""
-    found, inverse = np.unique(units, return_inverse=True)
-    order = streams.child("inference/groups").get("split").permutation(found.size)
-    return (order % GROUPS)[inverse]
 
 
 def _importance_of(task: Task | None, utility: Utility | None, table: Encoded) -> np.ndarray | None:

@@ -24,7 +24,7 @@ class Tier:
         max_model_rows: Training rows of a learner.
         max_test_rows: Rows that a learner is tested on.
         max_detection_rows: Rows a side of the detection test.
-        full: Whether the whole suite runs: every learner, disclosure attacks, positive controls.
+        full: Whether every learner is trained and the positive controls run.
         shadow_fits: Generators refitted for the stacked attack; 0 is none.
     """
 

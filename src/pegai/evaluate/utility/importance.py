@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pegai.evaluate.intervals import GROUPS, jackknife_groups
 from pegai.evaluate.utility.learners import Side
 from pegai.streams import Streams
 
 MAX_ROWS = 2_000
 REPEATS = 3
-GROUPS = 10
 """Groups of patients left out in turn, for an interval by the jackknife."""
 
 Worth = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -67,9 +67,7 @@ def permutation_importance(
 
 def _left_out(units: np.ndarray, streams: Streams) -> np.ndarray:
     """Weight 0 for the rows of a group of patients; shape (GROUPS, rows)."""
-    found, inverse = np.unique(units, return_inverse=True)
-    order = streams.child("groups").get("split").permutation(found.size)
-    group = (order % GROUPS)[inverse]
+    group = jackknife_groups(units, streams)
     return (group[None] != np.arange(GROUPS)[:, None]).astype(np.float64)
 
 
