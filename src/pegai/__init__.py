@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pegai.synth.ctgan import CTGAN, CTGANConfig
     from pegai.synth.independent import Independent
     from pegai.synth.mst import MST
+    from pegai.synth.running import Run
 
 __all__ = [
     "AIM",
@@ -42,6 +43,7 @@ __all__ = [
     "Ledger",
     "PegaiError",
     "Privacy",
+    "Run",
     "Schema",
     "Table",
     "__version__",
@@ -64,6 +66,7 @@ _HOMES = {
     "MST": "pegai.synth.mst",
     "PegaiError": "pegai.errors",
     "Privacy": "pegai.privacy.guarantee",
+    "Run": "pegai.synth.running",
     "Schema": "pegai.schema",
     "Table": "pegai.data.table",
     "deidentify": "pegai.data.deidentify",

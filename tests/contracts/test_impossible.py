@@ -16,6 +16,7 @@ from pegai.privacy.guarantee import Privacy
 from pegai.schema import Schema, breaks_any, schema_from_dict
 from pegai.synth.base import Fitted
 from pegai.synth.catalog import CATALOG, load, make
+from pegai.synth.running import Run
 
 from .methods import QUICK, Tape, every, quick
 
@@ -212,7 +213,7 @@ def test_record_and_replay_with_a_patient_who_breaks_rules(
             data,
             privacy=Privacy(2.0, 1e-4, ledger=tmp_path / f"l{i}.jsonl"),
             recorder=tapes[i],
-            progress=lambda stage, share, told=told: told.append((stage, share)),
+            run=Run(lambda stage, share, told=told: told.append((stage, share))),
         )
         file = model.to_file()
         shapes = {key: (value.shape, str(value.dtype)) for key, value in file.weights.items()}

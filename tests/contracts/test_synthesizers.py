@@ -32,6 +32,7 @@ from pegai.schema import Schema, schema_from_dict
 from pegai.synth.base import Fitted
 from pegai.synth.catalog import CATALOG, load, make
 from pegai.synth.files import ModelFile
+from pegai.synth.running import Run
 
 from .methods import Tape, every, quick
 
@@ -337,7 +338,7 @@ def test_record_and_replay_on_neighbouring_tables(name: str, case: str, tmp_path
             table,
             privacy=private(tmp_path, ledger=f"l{i}.jsonl"),
             recorder=tape,
-            progress=lambda stage, share, told=told: told.append((stage, share)),
+            run=Run(lambda stage, share, told=told: told.append((stage, share))),
         )
         with pytest.raises(PrivacyError, match="audit"):
             model.save(tmp_path / "model")

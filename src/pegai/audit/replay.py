@@ -30,6 +30,7 @@ from pegai.privacy.guarantee import Privacy
 from pegai.privacy.recorder import Mechanism
 from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.files import write_model
+from pegai.synth.running import Run
 
 CHECK = "record and replay"
 SLACK = 1e-9
@@ -180,7 +181,7 @@ def replay_all(
 
 
 def _run(method: Synthesizer, table: Table, privacy: Privacy, tape: Tape) -> _Run:
-    told: list[tuple[str, float]] = []
+    told: list[tuple[str, object]] = []
     seen: dict[str, Any] = {"the progress": told}
     with tempfile.TemporaryDirectory() as folder, _watched(seen):
         place = Path(folder)
@@ -189,7 +190,10 @@ def _run(method: Synthesizer, table: Table, privacy: Privacy, tape: Tape) -> _Ru
                 table,
                 privacy=replace(privacy, ledger=place / "ledger.jsonl"),
                 recorder=tape,
-                progress=lambda stage, share: told.append((stage, share)),
+                run=Run(
+                    lambda stage, share: told.append((stage, share)),
+                    log=lambda figures: told.append(("the log", tuple(figures.items()))),
+                ),
             )
             seen |= _left_behind(model, place / "model")
         except Exception as error:  # whatever is raised is seen outside

@@ -25,7 +25,7 @@ from pegai.errors import UsageError
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
-from pegai.synth.base import Fitted, Progress, Synthesizer
+from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import class_column
@@ -44,6 +44,7 @@ from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
 from pegai.synth.marginals.planning import MARGINALS, one_filter
 from pegai.synth.marginals.preparing import Looking, prepare
 from pegai.synth.marginals.sampling import draw
+from pegai.synth.running import Progress, Run
 
 CHUNK_ROWS = 262_144
 EXACT_BINS = 20
@@ -159,15 +160,15 @@ class AIM(Synthesizer):
         return (pairs / ((1 - self.config.ones_share) * total)) ** 0.5
 
     def _fit(
-        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+        self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> FittedAIM:
         condition = class_column(table.schema, None)
-        progress("counting", 0.0)
+        run.progress("counting", 0.0)
         if session is None:
             measured = self._count(table, condition)
         else:
-            measured = self._measure(table, condition, session, rng, progress)
-        mixture = self._mixture(measured, rng, progress)
+            measured = self._measure(table, condition, session, rng, run.progress)
+        mixture = self._mixture(measured, rng, run.progress)
         encoder = measured.encoder
         if session is not None:
             encoder = encoder.smoothed(_column_shares(mixture, class_index(encoder, condition)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -25,17 +25,11 @@ from pegai.schema import Schema
 from pegai.streams import Streams
 from pegai.synth.conditions import Given, check_given, without_impossible
 from pegai.synth.files import ModelFile, write_model
-
-Progress = Callable[[str, float], None]
-"""Called with the stage and the share of it that is done, from 0 to 1."""
+from pegai.synth.running import Run
 
 MAX_ROWS = 1_000_000_000
 AUDIT_SEED = 0
 """Of what is not privacy in a fit that is recorded, which is never released."""
-
-
-def silent(stage: str, share: float) -> None:
-    """A progress callback that shows nothing."""
 
 
 class Fitted(ABC):
@@ -124,7 +118,7 @@ class Synthesizer(ABC):
         *,
         privacy: Privacy | None = None,
         rng: np.random.Generator | int | None = None,
-        progress: Progress = silent,
+        run: Run | None = None,
         recorder: Recorder | None = None,
     ) -> Fitted:
         """Learn a table.
@@ -134,7 +128,7 @@ class Synthesizer(ABC):
             privacy: The budget; None fits without a guarantee.
             rng: Seed or generator for a fit without privacy. A private fit refuses it: whoever
                 knows the seed of the noise can take the noise away.
-            progress: Told what is being done.
+            run: Whom to tell of progress and losses, the device, where to keep checkpoints.
             recorder: Sees and may replay what mechanisms release, for audits; a model that was
                 fitted with one carries no guarantee.
 
@@ -145,11 +139,12 @@ class Synthesizer(ABC):
             SeedRefusedError: With privacy, a seed was given.
             BudgetExceededError: The ledger does not cover the budget asked for.
         """
+        run = run or Run()
         check_schema(table.schema)
         self.check(table.schema)
         if privacy is None:
             check_rows(table)
-            return self._fit(table, None, as_generator(rng, "model"), progress)
+            return self._fit(table, None, as_generator(rng, "model"), run)
         if rng is not None:
             raise SeedRefusedError(
                 "a private fit takes its noise from the operating system and accepts no seed",
@@ -157,7 +152,8 @@ class Synthesizer(ABC):
             )
         check_public(table.schema)
         table = known_patients(table)
-        progress("calibrating the noise", 0.0)
+        run = run.without_losses()
+        run.progress("calibrating the noise", 0.0)
         session = Session.open(
             self.plan(table.schema, privacy),
             privacy,
@@ -168,7 +164,7 @@ class Synthesizer(ABC):
         )
         # An audit compares two fits that differ by a patient: nothing else may differ.
         streams = Streams.fresh() if recorder is None else Streams(AUDIT_SEED)
-        return self._fit(table, session, streams.get("model"), progress)
+        return self._fit(table, session, streams.get("model"), run)
 
     def check(self, schema: Schema) -> None:  # noqa: B027
         """Refuse settings that do not go with a schema, before anything is charged.
@@ -198,7 +194,7 @@ class Synthesizer(ABC):
 
     @abstractmethod
     def _fit(
-        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+        self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> Fitted: ...
 
     def settings(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from pegai.privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
-from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.base import Fitted, Synthesizer, taken_as_public
 from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.ctgan_config import CTGANConfig, CTGANPrivacy
 from pegai.synth.files import ModelFile
@@ -43,6 +43,7 @@ from pegai.synth.grids import (
     noisy_look,
 )
 from pegai.synth.heuristic import HeuristicNoise
+from pegai.synth.running import Progress, Run
 
 if TYPE_CHECKING:
     from pegai.synth.ctgan_game import Game, Outcome
@@ -114,15 +115,15 @@ class CTGAN(Synthesizer):
         return {COUNTS: look_deviation(schema, gaussian_multiplier(plan, COUNTS))}
 
     def _fit(
-        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+        self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> FittedCTGAN:
         from pegai.synth.blocks import one_thread
 
         condition = class_column(table.schema, self.config.condition)
         with one_thread():
             if session is None:
-                return self._fit_plain(table, condition, rng, progress)
-            return self._fit_private(table, condition, session, rng, progress)
+                return self._fit_plain(table, condition, rng, run.progress)
+            return self._fit_private(table, condition, session, rng, run.progress)
 
     def _fit_plain(
         self, table: Table, condition: Column | None, rng: np.random.Generator, progress: Progress

@@ -18,10 +18,10 @@ from torch import Tensor
 from pegai.privacy.dpsgd import one_row_per_patient, private_gradient
 from pegai.privacy.session import Session
 from pegai.streams import Streams
-from pegai.synth.base import Progress
 from pegai.synth.blocks import torch_generator
 from pegai.synth.ctgan_game import Game, Outcome, Players, average
 from pegai.synth.ctgan_nets import ConditionalGenerator
+from pegai.synth.running import Progress
 
 
 @dataclass(frozen=True)

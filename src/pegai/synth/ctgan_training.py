@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pegai.synth.base import Progress
 from pegai.synth.blocks import torch_generator
 from pegai.synth.ctgan_game import Game, Outcome, Players, average, log_likelihood
 from pegai.synth.ctgan_nets import ConditionalGenerator
+from pegai.synth.running import Progress
 
 MAX_HELD_BACK = 2000
 

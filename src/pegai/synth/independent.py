@@ -20,7 +20,7 @@ from pegai.privacy.events import GaussianEvent
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
-from pegai.synth.base import Fitted, Progress, Synthesizer, taken_as_public
+from pegai.synth.base import Fitted, Synthesizer, taken_as_public
 from pegai.synth.conditions import Given, fix_given
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import (
@@ -30,6 +30,7 @@ from pegai.synth.grids import (
     look_deviation,
     noisy_look,
 )
+from pegai.synth.running import Run
 
 COUNTS = "one-way tables"
 CHUNK_ROWS = 262_144
@@ -82,7 +83,7 @@ class Independent(Synthesizer):
         return {COUNTS: look_deviation(schema, gaussian_multiplier(plan, COUNTS))}
 
     def _fit(
-        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+        self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> FittedIndependent:
         columns = table.modelled()
         if session is None:
@@ -94,7 +95,7 @@ class Independent(Synthesizer):
             look = noisy_look(session, COUNTS, table, bins=self.config.grid_bins, split_by=None)
             encoder = look.encoder(max_bins=self.config.max_bins)
             tables = look.code_tables(encoder)
-        progress("counting", 1.0)
+        run.progress("counting", 1.0)
         shares = tuple(part[0] for part in class_shares(tables, smoothing=0.0))
         guarantee = None if session is None else session.guarantee()
         return FittedIndependent(encoder, shares, self.settings(), guarantee)

@@ -22,7 +22,7 @@ from pegai.privacy.bounded_range import bounded_range_epsilon
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
-from pegai.synth.base import Fitted, Progress, Synthesizer
+from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.files import ModelFile
 from pegai.synth.marginals.counting import Counter
@@ -31,6 +31,7 @@ from pegai.synth.marginals.measuring import Measured, Measurer, add_look, count_
 from pegai.synth.marginals.planning import MARGINALS, one_filter
 from pegai.synth.marginals.preparing import Looking, prepare
 from pegai.synth.marginals.tree import Tree, fit_tree, spanning
+from pegai.synth.running import Progress, Run
 
 CHUNK_ROWS = 262_144
 EXACT_BINS = 20
@@ -97,12 +98,12 @@ class MST(Synthesizer):
         return (max(columns - 1, 1) / (share * total)) ** 0.5
 
     def _fit(
-        self, table: Table, session: Session | None, rng: np.random.Generator, progress: Progress
+        self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> FittedMST:
-        progress("counting", 0.0)
-        measured = _count(table) if session is None else self._measure(table, session, progress)
+        run.progress("counting", 0.0)
+        measured = _count(table) if session is None else self._measure(table, session, run.progress)
         tree = fit_tree(measured.layout.sizes, measured.tables)
-        progress("fitting the tree", 1.0)
+        run.progress("fitting the tree", 1.0)
         if session is None:
             return FittedMST(measured.encoder, tree, self.settings(), None)
         encoder = measured.encoder.smoothed(tree.ones())

@@ -22,7 +22,8 @@ from pegai.privacy.ledger import Ledger
 from pegai.privacy.recorder import Recorder
 from pegai.privacy.session import Session
 from pegai.schema import Schema, read_schema, schema_from_dict, write_schema
-from pegai.synth.base import Progress, known_patients, silent, table_bytes
+from pegai.synth.base import known_patients, table_bytes
+from pegai.synth.running import Progress, silent
 from pegai.workflow.facts import dataset_name
 
 LABEL = "estimate schema"

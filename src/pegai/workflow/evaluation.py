@@ -33,8 +33,9 @@ from pegai.report import (
 )
 from pegai.schema import Schema, read_schema
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, Progress
+from pegai.synth.base import Fitted
 from pegai.synth.catalog import load, make
+from pegai.synth.running import Progress
 from pegai.workflow.bundle import sha256_file
 from pegai.workflow.deidentification import lint_rows
 from pegai.workflow.facts import machine, now, versions

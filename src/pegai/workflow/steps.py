@@ -24,8 +24,9 @@ from pegai.privacy.guarantee import Privacy
 from pegai.schema import read_schema, write_schema
 from pegai.schema.infer import infer
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, Given, Progress, as_generator, check_public
+from pegai.synth.base import Fitted, Given, as_generator, check_public
 from pegai.synth.catalog import load, make
+from pegai.synth.running import Progress, Run
 from pegai.workflow.config import DeidentifySection, config_error
 from pegai.workflow.deidentification import Cleaned, clean
 from pegai.workflow.facts import dataset_name
@@ -79,7 +80,7 @@ def fit_file(
         delimiter=delimiter,
         cell_by_cell=privacy is not None,
     )
-    model = synthesizer.fit(table, privacy=privacy, rng=seed, progress=progress)
+    model = synthesizer.fit(table, privacy=privacy, rng=seed, run=Run(progress))
     model.save(out, overwrite=overwrite)
     return model, time.perf_counter() - start
 

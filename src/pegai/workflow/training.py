@@ -23,8 +23,9 @@ from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.schema import Schema
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, Progress, silent, table_bytes
+from pegai.synth.base import Fitted, table_bytes
 from pegai.synth.catalog import load, make
+from pegai.synth.running import Progress, Run, silent
 from pegai.workflow.config import FitSection
 from pegai.workflow.parallel import in_workers
 
@@ -129,7 +130,7 @@ def fit_one(task: FitTask, train: Table, progress: Progress = silent) -> float:
     privacy = task.privacy
     seed = Streams(task.seed).get("model", 1000 * task.position + task.replicate)
     model = make(task.fit.method, task.fit.settings).fit(
-        train, privacy=privacy, rng=seed if privacy is None else None, progress=progress
+        train, privacy=privacy, rng=seed if privacy is None else None, run=Run(progress)
     )
     model.save(task.folder)
     return time.perf_counter() - start

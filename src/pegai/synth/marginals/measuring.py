@@ -15,12 +15,12 @@ from pegai.encode.table import TableEncoder
 from pegai.privacy.bounded_range import bounded_range_epsilon
 from pegai.privacy.session import Session
 from pegai.schema import Column
-from pegai.synth.base import Progress
 from pegai.synth.grids import Look, release_weighted
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Array, Layout, NoisyTable, Problem
 from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
 from pegai.synth.marginals.zeros import impossible_cells
+from pegai.synth.running import Progress
 
 ROUND_STEPS = 100
 ROUND_PRICE = 100.0
