@@ -42,6 +42,7 @@ class Run:
         checkpoint: A folder that the state of training is kept in, so that a fit that was stopped
             goes on; removed when the fit is done. None keeps nothing.
         checkpoint_seconds: At least as long between two writings.
+        seeded: Whether the fit was given a seed; set by `fit`.
     """
 
     progress: Progress = silent
@@ -49,6 +50,7 @@ class Run:
     device: Device = "auto"
     checkpoint: Path | None = None
     checkpoint_seconds: float = 30.0
+    seeded: bool = False
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):

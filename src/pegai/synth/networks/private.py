@@ -1,0 +1,291 @@
+"""Training with differential privacy: every gradient that sees a real row is clipped and noised.
+
+A `Part` holds the weights that learn from real rows under one planned event: the critic, or encoder
+and decoder together. Fake rows, and a generator that learns from a critic, see real data only
+through such weights and through charged shares, so they are post-processing and cost nothing.
+
+The generator is held to the charged class-conditional shares by an anchor, so that noise can't move
+it away from what is known better. Nothing here looks at a loss on real rows, so there is no early
+stopping.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pegai.privacy.dpsgd import Batch, Clipping, PrivateGradient, one_row_per_patient
+from pegai.privacy.session import Session
+from pegai.streams import Streams
+from pegai.synth.networks.adversarial import Rates, new_critic, optimizer
+from pegai.synth.networks.layout import Layout, Start
+from pegai.synth.networks.nets import ConditionalGenerator
+from pegai.synth.networks.training import Outcome, arrays_of, average
+from pegai.synth.networks.variational import Encoder, divergence, new_encoder, reconstruction
+from pegai.synth.running import Progress
+
+FAKE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class PrivateSchedule:
+    """Steps of private training; all of it public.
+
+    Attributes:
+        steps: Of every part.
+        clipping_norm: L2 bound of a patient's gradient.
+        divisor: Expected patients a batch, from charged counts.
+        anchor: Weight that holds the generator to the charged shares.
+    """
+
+    steps: int
+    clipping_norm: float
+    divisor: float
+    anchor: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class PrivateRows:
+    """The rows to learn.
+
+    Attributes:
+        codes: Shape (rows, columns).
+        units: The patient of each row, codes 0..patients-1, shape (rows,).
+    """
+
+    codes: np.ndarray
+    units: np.ndarray
+
+    @property
+    def patients(self) -> int:
+        """How many there are; private."""
+        return int(self.units.max()) + 1 if len(self.units) else 0
+
+
+class Part(ABC):
+    """Weights that learn from real rows under one planned event."""
+
+    label: str
+
+    @abstractmethod
+    def learn(self, rows: Tensor) -> None:
+        """One noisy step on the one-hot rows of sampled patients, shape (patients, width)."""
+
+    @abstractmethod
+    def teach(self) -> Tensor:
+        """What the generator learns from this part without looking at real rows: a loss."""
+
+
+class Critic(Part):
+    """The critic: noisy gradients of real rows, free ones of fake rows."""
+
+    label = "critic, DP-SGD"
+
+    def __init__(
+        self, start: Start, rates: Rates, session: Session, schedule: PrivateSchedule
+    ) -> None:
+        self.layout, self.generator, self.draws = start.layout, start.generator, start.draws
+        self.critic = new_critic(start)
+        self.optimizer = optimizer(self.critic, rates.learning_rate)
+        self.private = _engine(self.critic, _real_loss, self.label, session, schedule)
+
+    def learn(self, rows: Tensor) -> None:
+        """See `Part`; also a step on fake rows, which no patient is part of."""
+        classes = self.layout.draw_classes(FAKE_BATCH, self.draws)
+        with torch.no_grad():
+            fake = self.layout.fake(self.generator, classes, self.draws)
+        self.optimizer.zero_grad()
+        F.softplus(self.critic(self.layout.blocks.features(fake))).mean().backward()
+        noisy = self.private.step(Batch(self.layout.blocks.features(rows)))
+        _add(self.critic, noisy)
+        self.optimizer.step()
+
+    def teach(self) -> Tensor:
+        """How well the critic tells fake rows, which the generator wants to lower."""
+        classes = self.layout.draw_classes(FAKE_BATCH, self.draws)
+        fake = self.layout.fake(self.generator, classes, self.draws)
+        return F.softplus(-self.critic(self.layout.blocks.features(fake))).mean()
+
+
+class Autoencoder(Part):
+    """Encoder and decoder: noisy gradients of the evidence lower bound.
+
+    The generator itself sees real rows here, under this event.
+    """
+
+    label = "encoder and decoder, DP-SGD"
+
+    def __init__(
+        self,
+        start: Start,
+        rates: Rates,
+        session: Session,
+        schedule: PrivateSchedule,
+        *,
+        kl_weight: float,
+    ) -> None:
+        self.layout, self.draws = start.layout, start.draws
+        self.bound = _Bound(new_encoder(start), start.generator, start.layout)
+        self.optimizer = optimizer(self.bound, rates.learning_rate)
+        loss = _BoundLoss(start.layout, start.generator.latent, kl_weight)
+        self.private = _engine(self.bound, loss, self.label, session, schedule, per_example=True)
+
+    def learn(self, rows: Tensor) -> None:
+        """See `Part`."""
+        noise = torch.randn(
+            len(rows), self.bound.generator.latent, generator=self.draws, device=rows.device
+        )
+        features, classes = self.layout.blocks.features(rows), self.layout.classes_of(rows)
+        inputs = torch.cat([features, noise, classes], dim=1)
+        noisy = self.private.step(Batch(inputs, rows))
+        self.optimizer.zero_grad()
+        _add(self.bound, noisy)
+        self.optimizer.step()
+
+    def teach(self) -> Tensor:
+        """Nothing: the generator has learned from rows itself."""
+        return torch.zeros((), device=self.layout.device)
+
+
+class _Bound(nn.Module):
+    """Encoder and generator as one module without draws: features, noise and class to outputs."""
+
+    def __init__(self, encoder: Encoder, generator: ConditionalGenerator, layout: Layout) -> None:
+        super().__init__()
+        self.encoder, self.generator = encoder, generator
+        self.cuts = (layout.blocks.feature_width, generator.latent, len(layout.class_shares))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits, mean and log-variance side by side, (rows, width + 2 latent)."""
+        features, noise, classes = inputs.split(self.cuts, dim=-1)
+        mean, log_variance = self.encoder(features)
+        logits = self.generator(mean + noise * (log_variance / 2).exp(), classes)
+        return torch.cat([logits, mean, log_variance], dim=-1)
+
+
+@dataclass(frozen=True)
+class _BoundLoss:
+    """Minus the evidence lower bound of each row."""
+
+    layout: Layout
+    latent: int
+    kl_weight: float
+
+    def __call__(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        width = self.layout.blocks.width
+        logits, mean, log_variance = outputs.split((width, self.latent, self.latent), dim=-1)
+        classes = self.layout.classes_of(rows)
+        given_back = reconstruction(self.layout, logits, rows, classes)
+        return given_back + self.kl_weight * divergence(mean, log_variance)
+
+
+def _engine(
+    model: nn.Module,
+    loss: object,
+    label: str,
+    session: Session,
+    schedule: PrivateSchedule,
+    *,
+    per_example: bool = False,
+) -> PrivateGradient:
+    return PrivateGradient(
+        model,
+        loss,  # pyright: ignore[reportArgumentType]
+        session=session,
+        label=label,
+        divisor=schedule.divisor,
+        clipping=Clipping(schedule.clipping_norm),
+        per_example=per_example,
+    )
+
+
+def _real_loss(scores: Tensor) -> Tensor:
+    return F.softplus(-scores).squeeze(1)
+
+
+def _add(network: nn.Module, noisy: Sequence[Tensor]) -> None:
+    for parameter, gradient in zip(network.parameters(), noisy, strict=True):
+        free = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = free + gradient
+
+
+class Anchor:
+    """The step of the generator that costs nothing: what parts teach, held to charged shares."""
+
+    def __init__(self, start: Start, rates: Rates, weight: float) -> None:
+        self.layout, self.generator, self.draws = start.layout, start.generator, start.draws
+        self.optimizer = optimizer(start.generator, rates.learning_rate)
+        self.weight = weight
+        base = start.generator.base.detach().clone()
+        self.shares = self.layout.blocks.log_softmax(base).exp()
+
+    def step(self, taught: Tensor) -> None:
+        """One step on what was taught and the distance from the charged shares."""
+        classes = self.layout.draw_classes(FAKE_BATCH, self.draws)
+        latent = self.layout.latents(FAKE_BATCH, self.generator, self.draws)
+        log_shares = self.layout.blocks.log_softmax(self.generator(latent, classes))
+        away = distance_to(self.shares, log_shares, classes) / len(self.layout.blocks.sizes)
+        self.optimizer.zero_grad()
+        (taught + self.weight * away).backward()
+        self.optimizer.step()
+
+
+def train_private(
+    start: Start,
+    parts: Sequence[Part],
+    rows: PrivateRows,
+    *,
+    rates: Rates,
+    schedule: PrivateSchedule,
+    session: Session,
+    progress: Progress,
+) -> Outcome:
+    """Train with DP-SGD.
+
+    Args:
+        start: From charged, noisy class-conditional shares.
+        parts: What learns from real rows, each under its own planned event.
+        rows: The rows.
+        rates: Of all players.
+        schedule: Steps.
+        session: Draws batches and noise.
+        progress: Told of the steps; never of a loss, which would be a look at private data.
+    """
+    anchor = Anchor(start, rates, schedule.anchor)
+    kept = copy.deepcopy(start.generator)
+    # A stream of its own: how far it runs depends on who was sampled.
+    visits = Streams.fresh().get("model")
+    patients = rows.patients
+    for step in range(1, schedule.steps + 1):
+        for part in parts:
+            chosen = session.poisson_sample(part.label, patients)
+            batch = rows.codes[one_row_per_patient(chosen, rows.units, visits)]
+            part.learn(start.layout.blocks.one_hot(batch))
+        taught = torch.stack([part.teach() for part in parts]).sum()
+        anchor.step(taught)
+        average(kept, start.generator, rates.ema)
+        if step % 10 == 0 or step == schedule.steps:
+            progress("training the generator with DP-SGD", step / schedule.steps)
+    return Outcome(arrays_of(kept), schedule.steps)
+
+
+def distance_to(shares: Tensor, log_shares: Tensor, classes: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of a batch's mean shares from `shares`, summed over columns.
+
+    Args:
+        shares: By class, shape (classes, width).
+        log_shares: Of fake rows, shape (rows, width).
+        classes: One-hot, shape (rows, classes).
+    """
+    counts = classes.sum(0).clamp(min=1.0)[:, None]
+    mean = (classes.T @ log_shares.exp()) / counts
+    present = (classes.sum(0) > 0).float()[:, None]
+    ratio = shares.clamp(min=1e-8).log() - mean.clamp(min=1e-8).log()
+    return (present * shares * ratio).sum() / present.sum().clamp(min=1.0)
