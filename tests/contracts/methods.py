@@ -11,7 +11,10 @@ from pegai.synth.base import Synthesizer
 from pegai.synth.catalog import CATALOG, make
 
 QUICK: dict[str, dict[str, Any]] = {
+    "gan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
     "ctgan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
+    "tvae": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},
+    "vaegan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},
     "independent": {},
     "mst": {},
     "aim": {"steps": 30, "components": 4},

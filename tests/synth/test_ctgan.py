@@ -14,8 +14,8 @@ from pegai.data.datasets import load_heart_disease
 from pegai.errors import UsageError
 from pegai.privacy.events import GaussianEvent, SubsampledGaussianEvent
 from pegai.privacy.guarantee import Privacy
-from pegai.synth.blocks import Blocks, torch_generator
-from pegai.synth.ctgan import CTGAN, CTGANConfig, CTGANPrivacy, FittedCTGAN
+from pegai.synth.ctgan import CTGAN, CTGANConfig, DPSGDPrivacy, FittedCTGAN
+from pegai.synth.networks.blocks import Blocks, torch_generator
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_conditioning_on_a_feature_moves_the_target_as_bayes_says(fitted: Fitted
 
 def test_the_plan_costs_what_a_second_accountant_says() -> None:
     table = load_heart_disease()
-    plan = CTGAN(CTGANConfig(privacy=CTGANPrivacy(steps=100))).plan(
+    plan = CTGAN(CTGANConfig(privacy=DPSGDPrivacy(steps=100))).plan(
         table.schema, Privacy(3.0, 1e-3)
     )
     counts, critic = plan.events
@@ -75,7 +75,7 @@ def test_a_private_fit_runs_the_steps_it_was_charged_for(tmp_path: Path) -> None
         def record(self, label: str, kind: str, values: np.ndarray, sensitivity: float) -> None:
             calls.append((label, kind))
 
-    config = CTGANConfig(hidden=16, privacy=CTGANPrivacy(steps=7))
+    config = CTGANConfig(hidden=16, privacy=DPSGDPrivacy(steps=7))
     privacy = Privacy(3.0, 1e-3, ledger=tmp_path / "l")
     CTGAN(config).fit(load_heart_disease("va"), privacy=privacy, recorder=Watch())
     kinds = [kind for _, kind in calls]
@@ -85,9 +85,9 @@ def test_a_private_fit_runs_the_steps_it_was_charged_for(tmp_path: Path) -> None
 
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError):
-        CTGANPrivacy(sampling_probability=1.5)
+        DPSGDPrivacy(sampling_probability=1.5)
     with pytest.raises(UsageError):
-        CTGANPrivacy(steps=0)
+        DPSGDPrivacy(steps=0)
 
 
 def test_blocks_draw_by_their_probabilities() -> None:

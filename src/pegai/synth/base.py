@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -14,6 +15,7 @@ from pegai.data.table import Table
 from pegai.errors import (
     DataError,
     IdentifierError,
+    PrivacyError,
     PrivateDomainError,
     SeedRefusedError,
     UsageError,
@@ -144,6 +146,7 @@ class Synthesizer(ABC):
         self.check(table.schema)
         if privacy is None:
             check_rows(table)
+            run = replace(run, seeded=rng is not None)
             return self._fit(table, None, as_generator(rng, "model"), run)
         if rng is not None:
             raise SeedRefusedError(
@@ -152,6 +155,12 @@ class Synthesizer(ABC):
             )
         check_public(table.schema)
         table = known_patients(table)
+        if run.checkpoint is not None:
+            raise PrivacyError(
+                "a private fit keeps no checkpoint: whoever goes on from one twice spends twice",
+                hint="leave the checkpoint out; a private fit that was stopped is begun anew, and "
+                "charged anew",
+            )
         run = run.without_losses()
         run.progress("calibrating the noise", 0.0)
         session = Session.open(

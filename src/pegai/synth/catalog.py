@@ -15,8 +15,11 @@ from pegai.synth.aim import AIM, AIMConfig, FittedAIM
 from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.ctgan import CTGAN, CTGANConfig, FittedCTGAN
 from pegai.synth.files import read_model
+from pegai.synth.gan import GAN, FittedGAN, GANConfig
 from pegai.synth.independent import FittedIndependent, Independent, IndependentConfig
 from pegai.synth.mst import MST, FittedMST, MSTConfig
+from pegai.synth.tvae import TVAE, FittedTVAE, TVAEConfig
+from pegai.synth.vaegan import VAEGAN, FittedVAEGAN, VAEGANConfig
 
 
 class Method(NamedTuple):
@@ -29,7 +32,10 @@ class Method(NamedTuple):
 
 CATALOG: dict[str, Method] = {
     "independent": Method(IndependentConfig, Independent, FittedIndependent),
+    "gan": Method(GANConfig, GAN, FittedGAN),
     "ctgan": Method(CTGANConfig, CTGAN, FittedCTGAN),
+    "tvae": Method(TVAEConfig, TVAE, FittedTVAE),
+    "vaegan": Method(VAEGANConfig, VAEGAN, FittedVAEGAN),
     "mst": Method(MSTConfig, MST, FittedMST),
     "aim": Method(AIMConfig, AIM, FittedAIM),
 }
