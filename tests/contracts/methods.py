@@ -15,6 +15,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "ctgan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
     "tvae": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},
     "vaegan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},
+    "pategan": {"hidden": 32, "student_steps": 4, "privacy": {"rounds": 3, "hidden": 16}},
+    "arm": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},
     "independent": {},
     "mst": {},
     "aim": {"steps": 30, "components": 4},

@@ -23,6 +23,7 @@ from pegai.privacy.dpsgd_gradients import (
     OuterGradient,
     linear_gradient,
 )
+from pegai.privacy.dpsgd_layers import OnFirst, RowLayer
 from pegai.privacy.dpsgd_slots import Layout
 from pegai.privacy.dpsgd_sum import ClippedSum, sum_clipped
 
@@ -39,6 +40,13 @@ def words(*shape: int, below: int) -> Tensor:
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # by the reference
+
+
+class Doubled(RowLayer):
+    """What no layer of torch does."""
+
+    def forward(self, units: Tensor) -> Tensor:
+        return units * units.mean(-1, keepdim=True)
 
 
 class Recurrent(nn.Module):
@@ -87,6 +95,16 @@ NETWORKS: dict[str, Make] = {
     "no bias": lambda: (
         nn.Sequential(nn.Linear(6, 9, bias=False), nn.Tanh(), nn.Linear(9, 2, bias=False)),
         numbers(6),
+    ),
+    "on the first units": lambda: (
+        nn.Sequential(
+            OnFirst(nn.Linear(4, 9), 4),
+            OnFirst(nn.Tanh(), 9),
+            OnFirst(nn.Linear(9, 3, bias=False), 9),
+            Doubled(),
+            nn.Linear(7, 2),
+        ),
+        numbers(8),
     ),
     "wide sequence": lambda: (
         nn.Sequential(nn.Linear(20, 30), nn.GELU(), nn.Flatten(), nn.Linear(90, 2)),
@@ -401,3 +419,9 @@ def test_other_modules_need_per_example() -> None:
 def test_half_precision_is_refused() -> None:
     with pytest.raises(PrivacyError, match="float32"):
         network_of(nn.Sequential(nn.Linear(3, 3)).half(), loss)
+
+
+def test_a_layer_on_a_part_of_the_units_is_linear_or_by_unit() -> None:
+    for layer in (nn.LayerNorm(3), nn.ReLU(inplace=True)):
+        with pytest.raises(PrivacyError, match="part of the units"):
+            OnFirst(layer, 3)

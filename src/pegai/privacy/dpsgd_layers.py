@@ -50,6 +50,42 @@ POOLING = (
 """Layers without parameters that treat each example by itself."""
 
 
+class RowLayer(nn.Module):
+    """A layer without parameters or draws that treats each example by itself: its author's word.
+
+    Subclass it for what no layer of torch does; inputs and outputs are (examples, units).
+    """
+
+
+class OnFirst(nn.Module):
+    """A layer on the first units of each example; the other units pass by it.
+
+    So a sequence can carry what only a later layer or the loss needs: noise, a class, a mean.
+
+    Shape:
+        Input (examples, width + others), output (examples, output of the layer + others).
+
+    Args:
+        layer: `nn.Linear`, or a layer that treats each unit by itself.
+        width: How many units the layer gets.
+    """
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        written_over = getattr(layer, "inplace", False)
+        if not isinstance(layer, (nn.Linear, *ELEMENTWISE)) or written_over:
+            raise PrivacyError(
+                f"{type(layer).__name__} can't be given a part of the units",
+                hint="nn.Linear can, and layers that treat each unit by itself, not in place",
+            )
+        self.layer, self.width = layer, width
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """See the class."""
+        done = self.layer(hidden[..., : self.width])
+        return torch.cat([done, hidden[..., self.width :]], dim=-1)
+
+
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
@@ -101,6 +137,24 @@ class LinearTap(Tap[nn.Linear]):
         a = saved.reshape(patients, -1, saved.shape[-1])
         return linear_gradient(
             a, g.reshape(patients, -1, g.shape[-1]), has_bias=self.bias is not None
+        )
+
+
+class OnFirstTap(Tap[OnFirst]):
+    """`OnFirst` of `nn.Linear`."""
+
+    def run(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of the linear layer are kept."""
+        own, others = hidden[..., : self.layer.width], hidden[..., self.layer.width :]
+        done = F.linear(own, self.weights[0], self.bias)
+        return torch.cat([done, others], dim=-1), own.detach()
+
+    def gradient(self, saved: Tensor, g: Tensor, patients: int) -> LayerGradient:
+        """As of `LinearTap`, at the units that the layer made."""
+        made = g[..., : self.weights[0].shape[0]]
+        a = saved.reshape(patients, -1, saved.shape[-1])
+        return linear_gradient(
+            a, made.reshape(patients, -1, made.shape[-1]), has_bias=self.bias is not None
         )
 
 
@@ -189,6 +243,7 @@ class ConvTap(Tap[nn.Conv1d | nn.Conv2d]):
 
 TAPS: dict[type[nn.Module], type[Tap[Any]]] = {
     nn.Linear: LinearTap,
+    OnFirst: OnFirstTap,
     nn.Embedding: EmbeddingTap,
     nn.LayerNorm: LayerNormTap,
     nn.GroupNorm: GroupNormTap,
@@ -231,7 +286,7 @@ def _check_layer(layer: nn.Module) -> None:
             )
     elif type(layer) in TAPS:
         _check_settings(layer)
-    elif not isinstance(layer, ELEMENTWISE + POOLING):
+    elif not isinstance(layer, (*ELEMENTWISE, *POOLING, RowLayer)):
         raise PrivacyError(
             f"{type(layer).__name__} can't be in a privately trained network: clipping has no "
             "closed form for it here, or the guarantee would not hold",

@@ -12,12 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from pegai.errors import ModelError, UsageError
 from pegai.synth.aim import AIM, AIMConfig, FittedAIM
+from pegai.synth.arm import ARM, ARMConfig, FittedARM
 from pegai.synth.base import Fitted, Synthesizer
+from pegai.synth.constraints.fitted import in_form
 from pegai.synth.ctgan import CTGAN, CTGANConfig, FittedCTGAN
 from pegai.synth.files import read_model
 from pegai.synth.gan import GAN, FittedGAN, GANConfig
 from pegai.synth.independent import FittedIndependent, Independent, IndependentConfig
 from pegai.synth.mst import MST, FittedMST, MSTConfig
+from pegai.synth.pategan import PATEGAN, FittedPATEGAN, PATEGANConfig
 from pegai.synth.tvae import TVAE, FittedTVAE, TVAEConfig
 from pegai.synth.vaegan import VAEGAN, FittedVAEGAN, VAEGANConfig
 
@@ -36,6 +39,8 @@ CATALOG: dict[str, Method] = {
     "ctgan": Method(CTGANConfig, CTGAN, FittedCTGAN),
     "tvae": Method(TVAEConfig, TVAE, FittedTVAE),
     "vaegan": Method(VAEGANConfig, VAEGAN, FittedVAEGAN),
+    "pategan": Method(PATEGANConfig, PATEGAN, FittedPATEGAN),
+    "arm": Method(ARMConfig, ARM, FittedARM),
     "mst": Method(MSTConfig, MST, FittedMST),
     "aim": Method(AIMConfig, AIM, FittedAIM),
 }
@@ -94,7 +99,7 @@ def load(folder: str | Path) -> Fitted:
             hint="use the version of pegai that wrote it",
         )
     try:
-        return CATALOG[model.method].fitted.from_file(model)
+        return in_form(model, CATALOG[model.method].fitted.from_file)
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelError(
             f"{folder} lacks a part of a {model.method} model ({type(error).__name__})",

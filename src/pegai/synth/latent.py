@@ -1,4 +1,4 @@
-"""Generators with a latent vector: what GAN, CTGAN, TVAE and VAE-GAN have in common.
+"""Generators with a latent vector: what GAN, CTGAN, TVAE, VAE-GAN and PATE-GAN have in common.
 
 A row is one code a column. A network gives, from a latent vector and a class, the shares of every
 column's codes, and codes are drawn from them. Training starts at class-conditional shares, so that
@@ -11,10 +11,9 @@ one account.
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -22,12 +21,10 @@ import numpy as np
 from pegai.data.table import Table
 from pegai.encode.table import TableEncoder
 from pegai.errors import UsageError
-from pegai.privacy.calibrate import calibrate, gaussian_noise_multiplier
-from pegai.privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
-from pegai.privacy.guarantee import Plan, Privacy
+from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
-from pegai.synth.base import Fitted, Synthesizer, taken_as_public
+from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.grids import (
     MAX_CLASSES,
     class_column,
@@ -39,43 +36,54 @@ from pegai.synth.grids import (
 )
 from pegai.synth.latent_config import ConditionedConfig, LatentConfig
 from pegai.synth.latent_fitted import FittedLatent
+from pegai.synth.looks import COUNTS, counts_and_steps, hold_back, identity
 from pegai.synth.rows import encode_rows, fit_encoder
 from pegai.synth.running import Run
 
 if TYPE_CHECKING:
     from pegai.synth.networks.adversarial import Rates
     from pegai.synth.networks.layout import Start
+    from pegai.synth.networks.priors import Mixture
     from pegai.synth.networks.private import Part, PrivateSchedule
-    from pegai.synth.networks.training import Trainee
+    from pegai.synth.networks.training import Outcome, Trainee
 
 Config = TypeVar("Config", bound=LatentConfig)
 
-COUNTS = "class-conditional one-way tables"
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A fit before its networks are trained.
+
+    Attributes:
+        encoder: The codes.
+        codes: Of the rows, shape (rows, columns).
+        units: The patient of each row, shape (rows,).
+        condition: The class column, or None.
+        start: Layout and first generator.
+        patients: How many there are: counted, or charged and noisy.
+    """
+
+    encoder: TableEncoder
+    codes: np.ndarray
+    units: np.ndarray
+    condition: Column | None
+    start: Start
+    patients: float
 
 
-class LatentSynthesizer(Synthesizer, Generic[Config]):
-    """A method whose generator has a latent vector.
+class LatentMethod(Synthesizer, Generic[Config]):
+    """A method whose generator has a latent vector, however that is trained.
 
     Attributes:
         fitted: What it gives.
-        looks: Labels of its DP-SGD events.
     """
 
     config: Config
     fitted: ClassVar[type[FittedLatent]]
-    looks: ClassVar[tuple[str, ...]]
     promise: ClassVar[str] = (
         "(epsilon, delta)-DP by patient with --epsilon; no formal guarantee without, nor with "
         "heuristic noise"
     )
-
-    @abstractmethod
-    def trainee(self, start: Start) -> Trainee:
-        """What is trained without privacy."""
-
-    @abstractmethod
-    def parts(self, start: Start, session: Session, schedule: PrivateSchedule) -> Sequence[Part]:
-        """What is trained with privacy, one entry a label of `looks`."""
 
     def condition(self, schema: Schema, *, private: bool) -> Column | None:
         """The column whose class the generator is given."""
@@ -96,30 +104,15 @@ class LatentSynthesizer(Synthesizer, Generic[Config]):
                 hint="name another column, or leave it out to take the target",
             )
 
-    def plan(self, schema: Schema, privacy: Privacy) -> Plan:
-        """One Gaussian look at d one-way tables, then the steps of DP-SGD."""
-        self.config.heuristic.refuse_with_privacy()
-        settings = self.config.privacy
-        whole = gaussian_noise_multiplier(privacy.epsilon, privacy.delta)
-        tables = GaussianEvent(COUNTS, whole / settings.counts_share**0.5)
-
-        def events(noise_multiplier: float) -> tuple[Event, ...]:
-            return (
-                tables,
-                *(
-                    SubsampledGaussianEvent(
-                        label, noise_multiplier, settings.sampling_probability, settings.steps
-                    )
-                    for label in self.looks
-                ),
-            )
-
-        chosen = calibrate(events, epsilon=privacy.epsilon, delta=privacy.delta)
-        return Plan.make(events(chosen), delta=privacy.delta, public=taken_as_public(schema))
-
     def expected_noise(self, schema: Schema, plan: Plan) -> dict[str, float]:
-        """The noise in every cell of the one-way tables; that on gradients is no count."""
+        """The noise in every cell of the one-way tables; that on training is no count."""
         return {COUNTS: look_deviation(schema, gaussian_multiplier(plan, COUNTS))}
+
+    def rates(self) -> Rates:
+        """How the networks learn."""
+        from pegai.synth.networks.adversarial import Rates
+
+        return Rates(self.config.learning_rate, self.config.ema)
 
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
@@ -131,79 +124,26 @@ class LatentSynthesizer(Synthesizer, Generic[Config]):
                 return self._fit_plain(table, rng, run)
             return self._fit_private(table, session, rng, run)
 
-    def _fit_plain(self, table: Table, rng: np.random.Generator, run: Run) -> FittedLatent:
-        from pegai.synth.networks.checkpoint import Checkpoint
-        from pegai.synth.networks.training import MAX_HELD_BACK, Rows, Schedule, batch_size, train
+    @abstractmethod
+    def _fit_plain(self, table: Table, rng: np.random.Generator, run: Run) -> FittedLatent: ...
 
-        config = self.config
-        encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
-        codes = encode_rows(table, encoder)
-        checkpoint = Checkpoint.of(run, self._identity(table.schema, codes), rng)
-        learned, held = hold_back(table.unit_codes(), config.held_back, rng)
-        condition = self.condition(table.schema, private=False)
-        shares = class_shares(code_tables(encoder, codes[learned], condition), smoothing=0.5)
-        start = self._start(encoder, condition, shares, config.hidden, run, rng)
-        trainee = self.trainee(start)
-        judged = rng.permutation(held if held.size else learned)[:MAX_HELD_BACK]
-        rows = Rows(codes, learned, judged)
-        schedule = Schedule(batch_size(len(learned)), config.max_steps)
-        outcome = train(trainee, schedule, rows, run=run, checkpoint=checkpoint)
-        weights, prior = trainee.finish(outcome.weights, rows, rng)
-        if checkpoint is not None:
-            checkpoint.remove()
-        return self.fitted(
-            encoder,
-            None if condition is None else condition.name,
-            start.layout.class_shares.cpu().numpy(),
-            config.heuristic.on_weights(weights, rng),
-            prior=prior,
-            settings=self.settings(),
-            guarantee=None,
-            steps=outcome.steps,
-            held_back=outcome.held_back,
-        )
-
+    @abstractmethod
     def _fit_private(
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
-    ) -> FittedLatent:
-        from pegai.synth.networks.private import PrivateRows, PrivateSchedule, train_private
+    ) -> FittedLatent: ...
 
+    def _begin_private(
+        self, table: Table, session: Session, rng: np.random.Generator, run: Run
+    ) -> Begun:
+        """From charged class-conditional tables on public grids."""
         settings = self.config.privacy
         condition = self.condition(table.schema, private=True)
         look = noisy_look(session, COUNTS, table, bins=settings.grid_bins, split_by=condition)
         encoder = look.encoder(max_bins=settings.max_bins)
         shares = class_shares(look.code_tables(encoder), smoothing=look.deviation / 2)
         start = self._start(encoder, condition, shares, settings.hidden, run, rng)
-        schedule = PrivateSchedule(
-            settings.steps,
-            settings.clipping_norm,
-            divisor=max(settings.sampling_probability * look.patients, 1.0),
-        )
-        outcome = train_private(
-            start,
-            self.parts(start, session, schedule),
-            PrivateRows(encode_rows(table, encoder), table.unit_codes()),
-            rates=self.rates(),
-            schedule=schedule,
-            session=session,
-            progress=run.progress,
-        )
-        return self.fitted(
-            encoder,
-            None if condition is None else condition.name,
-            start.layout.class_shares.cpu().numpy(),
-            outcome.weights,
-            prior=None,
-            settings=self.settings(),
-            guarantee=session.guarantee(),
-            steps=outcome.steps,
-        )
-
-    def rates(self) -> Rates:
-        """How the networks learn."""
-        from pegai.synth.networks.adversarial import Rates
-
-        return Rates(self.config.learning_rate, self.config.ema)
+        codes, units = encode_rows(table, encoder), table.unit_codes()
+        return Begun(encoder, codes, units, condition, start, look.patients)
 
     def _start(
         self,
@@ -220,21 +160,86 @@ class LatentSynthesizer(Synthesizer, Generic[Config]):
         shape = Shape(self.config.latent, hidden, self.config.temperature)
         return start(encoder, condition, shares, shape, device=device_of(run.device), rng=rng)
 
-    def _identity(self, schema: Schema, codes: np.ndarray) -> dict[str, Any]:
-        """What a checkpoint of this fit belongs to."""
-        return {
-            "method": self.name,
-            "settings": self.settings(),
-            "schema": schema.to_dict(),
-            "rows": hashlib.sha256(np.ascontiguousarray(codes).data).hexdigest(),
-        }
+    def _done(
+        self,
+        begun: Begun,
+        outcome: Outcome,
+        prior: Mixture | None,
+        guarantee: Guarantee | None,
+    ) -> FittedLatent:
+        return self.fitted(
+            begun.encoder,
+            None if begun.condition is None else begun.condition.name,
+            begun.start.layout.class_shares.cpu().numpy(),
+            outcome.weights,
+            prior=prior,
+            settings=self.settings(),
+            guarantee=guarantee,
+            steps=outcome.steps,
+            held_back=outcome.held_back,
+        )
 
 
-def hold_back(
-    units: np.ndarray, share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the fitted and of the held-back patients; none is held back below 20 patients."""
-    patients = int(units.max()) + 1
-    count = round(share * patients) if patients >= 20 else 0
-    held = np.isin(units, rng.permutation(patients)[:count])
-    return np.flatnonzero(~held), np.flatnonzero(held)
+class LatentSynthesizer(LatentMethod[Config]):
+    """A method that is trained step by step, with DP-SGD where it is private.
+
+    Attributes:
+        looks: Labels of its DP-SGD events.
+    """
+
+    looks: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def trainee(self, start: Start) -> Trainee:
+        """What is trained without privacy."""
+
+    @abstractmethod
+    def parts(self, start: Start, session: Session, schedule: PrivateSchedule) -> Sequence[Part]:
+        """What is trained with privacy, one entry a label of `looks`."""
+
+    def plan(self, schema: Schema, privacy: Privacy) -> Plan:
+        """One Gaussian look at d one-way tables, then the steps of DP-SGD."""
+        self.config.heuristic.refuse_with_privacy()
+        return counts_and_steps(self.looks, self.config.privacy, schema, privacy)
+
+    def _fit_plain(self, table: Table, rng: np.random.Generator, run: Run) -> FittedLatent:
+        from pegai.synth.networks.checkpoint import Checkpoint
+        from pegai.synth.networks.training import MAX_HELD_BACK, Rows, Schedule, batch_size, train
+
+        config = self.config
+        encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
+        codes, units = encode_rows(table, encoder), table.unit_codes()
+        checkpoint = Checkpoint.of(run, identity(self, table.schema, codes), rng)
+        learned, held = hold_back(units, config.held_back, rng)
+        condition = self.condition(table.schema, private=False)
+        shares = class_shares(code_tables(encoder, codes[learned], condition), smoothing=0.5)
+        start = self._start(encoder, condition, shares, config.hidden, run, rng)
+        trainee = self.trainee(start)
+        judged = rng.permutation(held if held.size else learned)[:MAX_HELD_BACK]
+        rows = Rows(codes, learned, judged)
+        schedule = Schedule(batch_size(len(learned)), config.max_steps)
+        outcome = train(trainee, schedule, rows, run=run, checkpoint=checkpoint)
+        weights, prior = trainee.finish(outcome.weights, rows, rng)
+        if checkpoint is not None:
+            checkpoint.remove()
+        outcome = replace(outcome, weights=config.heuristic.on_weights(weights, rng))
+        begun = Begun(encoder, codes, units, condition, start, float(units.max()) + 1)
+        return self._done(begun, outcome, prior, None)
+
+    def _fit_private(
+        self, table: Table, session: Session, rng: np.random.Generator, run: Run
+    ) -> FittedLatent:
+        from pegai.synth.networks.private import PrivateRows, PrivateSchedule, train_private
+
+        begun = self._begin_private(table, session, rng, run)
+        schedule = PrivateSchedule.of(self.config.privacy, begun.patients)
+        outcome = train_private(
+            begun.start,
+            self.parts(begun.start, session, schedule),
+            PrivateRows(begun.codes, begun.units),
+            rates=self.rates(),
+            schedule=schedule,
+            session=session,
+            progress=run.progress,
+        )
+        return self._done(begun, outcome, None, session.guarantee())

@@ -63,6 +63,12 @@ class Blocks:
         start = self.starts[index]
         return slice(start, start + self.sizes[index])
 
+    @cached_property
+    def column_of(self) -> Tensor:
+        """The column of each place in a row vector, shape (width,)."""
+        sizes = torch.tensor(self.sizes, device=self.device)
+        return torch.repeat_interleave(torch.arange(len(sizes), device=self.device), sizes)
+
     def one_hot(self, codes: np.ndarray) -> Tensor:
         """Codes (rows, columns) as float32 vectors (rows, width)."""
         out = torch.zeros(len(codes), self.width, device=self.device)

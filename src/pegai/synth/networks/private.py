@@ -22,13 +22,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pegai.privacy.dpsgd import Batch, Clipping, PrivateGradient, one_row_per_patient
+from pegai.privacy.dpsgd_layers import OnFirst, RowLayer
+from pegai.privacy.dpsgd_network import Loss
 from pegai.privacy.session import Session
 from pegai.streams import Streams
+from pegai.synth.latent_config import DPSGDPrivacy
 from pegai.synth.networks.adversarial import Rates, new_critic, optimizer
+from pegai.synth.networks.blocks import torch_generator
 from pegai.synth.networks.layout import Layout, Start
 from pegai.synth.networks.nets import ConditionalGenerator
 from pegai.synth.networks.training import Outcome, arrays_of, average
-from pegai.synth.networks.variational import Encoder, divergence, new_encoder, reconstruction
+from pegai.synth.networks.variational import (
+    Encoder,
+    bounded_log,
+    divergence,
+    new_encoder,
+    reconstruction,
+)
 from pegai.synth.running import Progress
 
 FAKE_BATCH = 256
@@ -49,6 +59,12 @@ class PrivateSchedule:
     clipping_norm: float
     divisor: float
     anchor: float = 1.0
+
+    @classmethod
+    def of(cls, settings: DPSGDPrivacy, patients: float) -> PrivateSchedule:
+        """The schedule of some settings, for a charged number of patients."""
+        divisor = max(settings.sampling_probability * patients, 1.0)
+        return cls(settings.steps, settings.clipping_norm, divisor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,20 +147,22 @@ class Autoencoder(Part):
         *,
         kl_weight: float,
     ) -> None:
-        self.layout, self.draws = start.layout, start.draws
-        self.bound = _Bound(new_encoder(start), start.generator, start.layout)
+        self.layout = start.layout
+        self.latent = start.generator.latent
+        self.base = start.generator.base.detach().clone()
+        self.bound = bound_of(new_encoder(start), start.generator, start.layout)
         self.optimizer = optimizer(self.bound, rates.learning_rate)
-        loss = _BoundLoss(start.layout, start.generator.latent, kl_weight)
-        self.private = _engine(self.bound, loss, self.label, session, schedule, per_example=True)
+        loss = _BoundLoss(start.layout, self.latent, kl_weight)
+        self.private = _engine(self.bound, loss, self.label, session, schedule)
+        # A stream of its own: how far it runs depends on who was sampled.
+        self.noise = torch_generator(Streams.fresh().get("model"), start.layout.device)
 
     def learn(self, rows: Tensor) -> None:
         """See `Part`."""
-        noise = torch.randn(
-            len(rows), self.bound.generator.latent, generator=self.draws, device=rows.device
-        )
+        noise = torch.randn(len(rows), self.latent, generator=self.noise, device=rows.device)
         features, classes = self.layout.blocks.features(rows), self.layout.classes_of(rows)
         inputs = torch.cat([features, noise, classes], dim=1)
-        noisy = self.private.step(Batch(inputs, rows))
+        noisy = self.private.step(Batch(inputs, torch.cat([classes @ self.base, rows], dim=1)))
         self.optimizer.zero_grad()
         _add(self.bound, noisy)
         self.optimizer.step()
@@ -154,55 +172,75 @@ class Autoencoder(Part):
         return torch.zeros((), device=self.layout.device)
 
 
-class _Bound(nn.Module):
-    """Encoder and generator as one module without draws: features, noise and class to outputs."""
+class Reparameterised(RowLayer):
+    """Mean, log-variance, noise and class to latent and class, beside mean and log-variance.
 
-    def __init__(self, encoder: Encoder, generator: ConditionalGenerator, layout: Layout) -> None:
+    Kingma and Welling 2014, section 2.4; the noise is an input, so that nothing is drawn here.
+    """
+
+    def __init__(self, latent: int) -> None:
         super().__init__()
-        self.encoder, self.generator = encoder, generator
-        self.cuts = (layout.blocks.feature_width, generator.latent, len(layout.class_shares))
+        self.latent = latent
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits, mean and log-variance side by side, (rows, width + 2 latent)."""
-        features, noise, classes = inputs.split(self.cuts, dim=-1)
-        mean, log_variance = self.encoder(features)
-        logits = self.generator(mean + noise * (log_variance / 2).exp(), classes)
-        return torch.cat([logits, mean, log_variance], dim=-1)
+    def forward(self, units: Tensor) -> Tensor:
+        """(rows, 3 latent + classes) to (rows, latent + classes + 2 latent)."""
+        mean, log_variance, noise = units[..., : 3 * self.latent].split(self.latent, dim=-1)
+        log_variance = bounded_log(log_variance)
+        latent = mean + noise * (log_variance / 2).exp()
+        return torch.cat([latent, units[..., 3 * self.latent :], mean, log_variance], dim=-1)
+
+
+def bound_of(encoder: Encoder, generator: ConditionalGenerator, layout: Layout) -> nn.Sequential:
+    """Encoder and generator as one sequence without draws, for gradients in closed form.
+
+    Input: features, noise and class side by side, (rows, features + latent + classes). Output: what
+    the generator adds to its base, mean and log-variance, (rows, width + 2 latent). The generator's
+    base, the charged shares, is not trained here.
+    """
+    latent = generator.latent
+    return nn.Sequential(
+        *_on_first(encoder.net, layout.blocks.feature_width),
+        Reparameterised(latent),
+        *_on_first(generator.net, latent + len(layout.class_shares)),
+    )
+
+
+def _on_first(net: nn.Sequential, width: int) -> list[nn.Module]:
+    """The layers of a network, each on the units that the one before it made."""
+    layers: list[nn.Module] = []
+    for layer in net:
+        layers.append(OnFirst(layer, width))
+        width = layer.out_features if isinstance(layer, nn.Linear) else width
+    return layers
 
 
 @dataclass(frozen=True)
 class _BoundLoss:
-    """Minus the evidence lower bound of each row."""
+    """Minus the evidence lower bound of each row; targets are base logits and the row."""
 
     layout: Layout
     latent: int
     kl_weight: float
 
-    def __call__(self, outputs: Tensor, rows: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         width = self.layout.blocks.width
-        logits, mean, log_variance = outputs.split((width, self.latent, self.latent), dim=-1)
+        added, mean, log_variance = outputs.split((width, self.latent, self.latent), dim=-1)
+        base, rows = targets.split(width, dim=-1)
         classes = self.layout.classes_of(rows)
-        given_back = reconstruction(self.layout, logits, rows, classes)
+        given_back = reconstruction(self.layout, added + base, rows, classes)
         return given_back + self.kl_weight * divergence(mean, log_variance)
 
 
 def _engine(
-    model: nn.Module,
-    loss: object,
-    label: str,
-    session: Session,
-    schedule: PrivateSchedule,
-    *,
-    per_example: bool = False,
+    model: nn.Sequential, loss: Loss, label: str, session: Session, schedule: PrivateSchedule
 ) -> PrivateGradient:
     return PrivateGradient(
         model,
-        loss,  # pyright: ignore[reportArgumentType]
+        loss,
         session=session,
         label=label,
         divisor=schedule.divisor,
         clipping=Clipping(schedule.clipping_norm),
-        per_example=per_example,
     )
 
 

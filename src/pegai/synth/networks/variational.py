@@ -48,7 +48,12 @@ class Encoder(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (rows, latent)."""
         mean, log_variance = self.net(features).split(self.latent, dim=1)
-        return mean, log_variance.clamp(-8.0, 4.0)
+        return mean, bounded_log(log_variance)
+
+
+def bounded_log(log_variance: Tensor) -> Tensor:
+    """Log-variances that stay where their exponentials are finite and positive."""
+    return log_variance.clamp(-8.0, 4.0)
 
 
 def new_encoder(start: Start) -> Encoder:
