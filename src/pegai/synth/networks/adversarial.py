@@ -8,10 +8,10 @@ share of rows, real and fake, that it tells right. Where it hardly tells them ap
 steps, where it wins by far the generator gets to catch up.
 
 **Mode collapse.** A generator that collapses gives rows that are alike. `variety` compares how
-often two fake rows agree in a column with how often two real ones do, (1 - fake) / (1 - real)
-averaged over columns: 1 is as varied as the data, 0 is one row again and again. Below
-`COLLAPSED` the generator goes back to its average, whose past steps were varied, and its rate is
-halved.
+often two fake rows of a class agree in a column with how often two real ones do,
+(1 - fake) / (1 - real), averaged over columns: 1 is as varied as the data, 0 is one row again and
+again. Below `COLLAPSED` the generator goes back to its average, whose past steps were varied, and
+its rate is halved.
 """
 
 from __future__ import annotations
@@ -158,13 +158,20 @@ def critic_loss(
 @torch.no_grad()
 def variety(layout: Layout, real: Tensor, fake: Tensor) -> float:
     """How varied fake rows are, 1 as the real ones; see the module. Both (rows, width)."""
-    rest = [1 - agreement(layout.blocks, rows) for rows in (fake, real)]
+    rest = [1 - agreement(layout.blocks, rows, layout.classes_of(rows)) for rows in (fake, real)]
     varied = rest[1] > 1e-3
     return float((rest[0][varied] / rest[1][varied]).mean()) if bool(varied.any()) else 1.0
 
 
-def agreement(blocks: Blocks, rows: Tensor) -> Tensor:
-    """The chance that two different rows agree, by column; shape (columns,)."""
-    n = len(rows)
-    sums = (rows.sum(0).square() - rows.square().sum(0)) / max(n * (n - 1), 1)
+def agreement(blocks: Blocks, rows: Tensor, classes: Tensor) -> Tensor:
+    """The chance that two different rows of a class agree, by column; shape (columns,).
+
+    Args:
+        blocks: The layout.
+        rows: Shape (rows, width).
+        classes: One-hot, shape (rows, classes).
+    """
+    n = classes.sum(0)
+    same = (classes.T @ rows).square() - classes.T @ rows.square()
+    sums = same.sum(0) / (n * (n - 1)).sum().clamp(min=1.0)
     return torch.stack([part.sum() for part in sums.split(blocks.sizes)])
