@@ -57,6 +57,7 @@ def test_a_collapsed_generator_goes_back_to_its_average(game: tuple[Start, np.nd
     trainee = Adversarial(begun, Rates(1e-3, 0.99))
     before = trainee.optimizers["generator"].param_groups[0]["lr"]
     with torch.no_grad():
+        start_of = float(trainee.generator.base.abs().max())
         trainee.generator.base *= 50  # each column gives one code, whatever the latent is
     for _ in range(40):
         trainee.step(codes[:64])
