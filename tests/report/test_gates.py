@@ -8,6 +8,7 @@ from pegai.evaluate.scores import Evaluation, Score
 from pegai.report import CONTROLLED_1, POLICIES, PUBLIC_1, decide
 from pegai.report.gates import (
     best_attack_gate,
+    canary_gates,
     copied_rows_gates,
     copies_gate,
     guarantee_gates,
@@ -133,6 +134,26 @@ def test_attacks_above_the_promise_break_it(make_guarantee):
     assert guarantee_gates(one("membership_epsilon", 3.0), None, policy=PUBLIC_1)[0].name == (
         "guarantee"
     )
+
+
+@pytest.mark.parametrize("seen, status", [(0.0, ["pass"]), (1.2, ["fail"]), (NAN, [])])
+def test_canaries_above_the_promise_break_it(make_guarantee, seen, status):
+    evaluation = Evaluation((Score("canary_epsilon", "privacy", "t", seen),))
+    gates = guarantee_gates(evaluation, make_guarantee(1.0), policy=PUBLIC_1)
+    assert [g.status for g in gates if g.name == "canary_epsilon"] == status
+    assert len(guarantee_gates(evaluation, None, policy=PUBLIC_1)) == 1
+
+
+@pytest.mark.parametrize(
+    "value, low, high, status",
+    [(0.5, 0.44, 0.56, ["pass"]), (0.7, 0.6, 0.8, ["caution"]), (NAN, NAN, NAN, [])],
+)
+def test_learning_by_heart_asks_for_controls(make_guarantee, value, low, high, status):
+    evaluation = Evaluation((Score("canary_auc", "privacy", "t", value, low, high, 0.5, "half"),))
+    gates = canary_gates(evaluation, None)
+    assert [g.status for g in gates] == status
+    assert not any(g.required for g in gates)
+    assert canary_gates(evaluation, make_guarantee(1.0)) == ()
 
 
 def test_safe_harbor():

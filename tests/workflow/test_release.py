@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import stat
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,8 @@ from pegai.data.files import write_table
 from pegai.data.table import Table
 from pegai.errors import GateFailedError, PrivacyError, UsageError
 from pegai.evaluate.scores import Evaluation, Score
+from pegai.privacy.guarantee import Plan
+from pegai.privacy.ledger import Ledger
 from pegai.report import Candidate, build_content, render_json
 from pegai.report.domain import domain_rows
 from pegai.schema import read_schema, write_schema
@@ -485,3 +489,45 @@ def test_equal_folders_give_equal_archives(signed, tmp_path):
     write_zip(signed, tmp_path / "a.zip")
     write_zip(signed, tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def ledger_check(bundle: Path, ledger: Path):
+    (check,) = (c for c in verify_bundle(bundle, ledger=ledger) if c.name == "ledger")
+    return check
+
+
+def charged_at(source: Path, ledger: Path, *moments: dt.timedelta, **change) -> Path:
+    """A ledger with a charge as of the source's fit, so long after its guarantee was made."""
+    guarantee = pegai.load(source / "model").guarantee
+    assert guarantee is not None
+    made = dt.datetime.fromisoformat(guarantee.created)
+    plan = Plan(guarantee.events, change.get("epsilon", guarantee.epsilon), guarantee.delta)
+    for after in moments:
+        when = (made + after).isoformat(timespec="seconds")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pegai.privacy.ledger.dt", SimpleNamespace(
+                datetime=SimpleNamespace(now=lambda _zone, w=when: dt.datetime.fromisoformat(w)),
+                UTC=dt.UTC,
+            ))  # fmt: skip
+            Ledger(ledger).charge(dataset="a", fingerprint="", unit=change.get("unit", "patient"),
+                                  plan=plan, label="fit")  # fmt: skip
+    return ledger
+
+
+def test_the_charge_is_of_this_fit_and_of_no_equal_one(signed, source, tmp_path):
+    hour = dt.timedelta(hours=1)
+    later = charged_at(source, tmp_path / "later.jsonl", hour)
+    assert ledger_check(signed, later).ok is False  # paid after this fit: it was another's
+    own = charged_at(source, tmp_path / "own.jsonl", -hour, hour)
+    assert ledger_check(signed, own).ok is True
+    assert ledger_check(signed, own).detail.endswith("line 2")  # after the ledger's first line
+    equal = charged_at(source, tmp_path / "equal.jsonl", -2 * hour, -hour)
+    found = ledger_check(signed, equal)
+    assert found.ok is None
+    assert found.detail.endswith("lines 2, 3")
+
+
+@pytest.mark.parametrize("change", [{"unit": "visit"}, {"epsilon": 3.0}])
+def test_a_charge_of_something_else_is_none(signed, source, tmp_path, change):
+    ledger = charged_at(source, tmp_path / "l.jsonl", dt.timedelta(hours=-1), **change)
+    assert ledger_check(signed, ledger).ok is False

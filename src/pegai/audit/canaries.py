@@ -23,6 +23,7 @@ import numpy as np
 
 from pegai.audit.findings import Finding
 from pegai.audit.gdp import FALSE_ALARM, INTERVAL, Array, Audited, Claim, judge
+from pegai.evaluate.privacy.one_run import one_run_epsilon, right_guesses
 from pegai.privacy.calibrate import calibrate
 from pegai.privacy.events import Event, SubsampledGaussianEvent
 from pegai.privacy.guarantee import Plan, Privacy
@@ -198,49 +199,10 @@ def one_run(
     (session,) = _sessions(planned, 1)
     engine = _engine(session, canaries, norm, divisor=q * canaries / 2)
     scores = np.sum(list(_steps(engine, session, rows, steps)), axis=0)
-    order = np.argsort(scores)
     half = guesses // 2
-    correct = int(there[order[-half:]].sum() + (~there[order[:half]]).sum())
+    correct = right_guesses(np.asarray(scores), there, 2 * half)
     low, alarm = (
         one_run_epsilon(correct, 2 * half, canaries=canaries, delta=delta, level=level)
         for level in (1 - INTERVAL, FALSE_ALARM)
     )
     return OneRun(epsilon, delta, canaries, 2 * half, correct, low, alarm)
-
-
-def one_run_epsilon(
-    correct: int, guesses: int, *, canaries: int, delta: float, level: float
-) -> float:
-    """The largest epsilon that so many right guesses refute; 0 where they refute none.
-
-    Args:
-        correct: Right guesses.
-        guesses: Guesses.
-        canaries: Of which these were chosen.
-        delta: At which epsilon is bounded.
-        level: Chance that the bound is wrong.
-    """
-    low, high = 0.0, 40.0
-    if one_run_p_value(correct, guesses, canaries=canaries, epsilon=0.0, delta=delta) > level:
-        return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        p = one_run_p_value(correct, guesses, canaries=canaries, epsilon=middle, delta=delta)
-        low, high = (middle, high) if p <= level else (low, middle)
-    return low
-
-
-def one_run_p_value(
-    correct: int, guesses: int, *, canaries: int, epsilon: float, delta: float
-) -> float:
-    """The chance of so many right guesses or more under (epsilon, delta)-DP; an upper bound.
-
-    Steinke, Nasr and Jagielski 2023, theorem 5.2: right guesses are no more than a binomial of
-    chance e^epsilon / (1 + e^epsilon), but for 2 m delta max_i P[v - i <= binomial < v] / i.
-    """
-    binom = import_module("scipy.stats").binom
-    chance = 1.0 / (1.0 + float(np.exp(-epsilon)))
-    tail = float(binom.sf(correct - 1, guesses, chance))
-    below = np.cumsum(binom.pmf(np.arange(correct - 1, -1, -1), guesses, chance))
-    worst = float((below / np.arange(1, correct + 1)).max(initial=0.0))
-    return min(tail + 2 * canaries * delta * worst, 1.0)

@@ -48,7 +48,9 @@ def evaluate(
     ] = None,
     vulnerable: Annotated[
         Path | None,
-        typer.Option(help="CSV for the training patients that stand out most; never share it."),
+        typer.Option(
+            help="CSV for the training patients that stand out most, for you alone to read."
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="Headline of the report.")] = "Synthetic patients",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the evaluation.")] = 0,
@@ -59,7 +61,9 @@ def evaluate(
     """Measure fidelity, utility and attacks, and write report.html and report.json.
 
     The report compares with real patients, so it is internal: it is not covered by a guarantee.
-    Exit code 1 if the verdict by the policy is DO NOT RELEASE; everything is written all the same.
+    Exit code 1 if the verdict by the policy is DO NOT RELEASE, 0 if it is RELEASE, RELEASE WITH
+    CONTROLS or NOT ASSESSED: no evidence is no failure here, but `pegai release` refuses it.
+    Everything is written all the same.
     """
     from pegai.evaluate.tiers import tier_named
     from pegai.report import DEFAULT_POLICY, find_policy

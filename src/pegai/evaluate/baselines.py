@@ -159,16 +159,14 @@ def _real_baselines(
     enough = len(coded_holdout) >= MIN_ROWS
     weights = _holdout_weights(coded_holdout.units, streams)
     target, note = find_target(train.schema, coded_train, coded_holdout)
-    task = utility = None
+    task = None
     if target is not None:
         task, note = make_task(target, coded_holdout, weights, streams, tier)
-    if task is not None:
-        utility = train_and_test(task, coded_train)
+    utility = None if task is None else train_and_test(task, coded_train)
     groups = jackknife_groups(coded_holdout.units, streams)
     counted = _holdout_pairs(bins, coded_holdout, groups) if enough else ()
     coded_reference = None if reference is None else encode(features, reference)
     targets = fit_targets(coded_train, coded_holdout, streams, reference=coded_reference, tier=tier)
-    controls = run_controls(coded_train, targets, streams) if targets and tier.full else ()
     return RealBaselines(
         train_table=train,
         holdout_table=holdout,
@@ -192,7 +190,7 @@ def _real_baselines(
         realism=prepare_realism(*tables, streams, tier=tier),
         inference=prepare_inference(*tables, streams, tier=tier, task=task, real=utility),
         disclosure=prepare_disclosure(*tables, streams, tier=tier, population=population),
-        controls=controls,
+        controls=run_controls(coded_train, targets, streams) if targets and tier.full else (),
         tier=tier,
     )
 

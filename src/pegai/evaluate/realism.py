@@ -180,12 +180,12 @@ def prepare_realism(
     conditionals = real_conditionals(
         marginals, coded, group, streams.child("conditionals").get("split")
     )
-    kept = thinned(holdout, extent.max_rows, streams)
-    thin, thin_group = holdout.take(kept), np.unique(group[kept], return_inverse=True)[1]
+    thin, thin_group = _thin(holdout, group, extent, streams)
     max_balls = min(tier.max_targets, _MOST_BALLS)
     rules = named_rules(train_table.schema)
     few = len(holdout) < MIN_ROWS
     train_bins = binned(marginals, train)
+    curve = None if few else _curve(tables, conditionals, train_bins, train, extent, streams)
     prepared = RealismPrepared(
         holdout=(holdout, thin),
         group=(group, thin_group),
@@ -193,16 +193,7 @@ def prepare_realism(
         conditionals=conditionals,
         associations=associations(marginals, thin, binned(marginals, thin), thin_group),
         balls=fit_balls(holdout, streams.child("balls").get("split"), max_rows=max_balls),
-        curve=None
-        if few
-        else fit_curve(
-            tables,
-            conditionals,
-            train_bins,
-            train.units,
-            streams.child("curve").get("split"),
-            repeats=int(np.clip(extent.curve_rows // max(1, len(train)), 1, _MOST_REPEATS)),
-        ),
+        curve=curve,
         rules=rules,
         violations=violations(rules, holdout_table),
         too_few=f"not assessed: {len(holdout)} holdout rows, {MIN_ROWS} are needed" if few else "",
@@ -211,6 +202,28 @@ def prepare_realism(
         max_balls=max_balls,
     )
     return replace(prepared, baseline=_measure(prepared, train_table, train, train_bins))
+
+
+def _thin(
+    holdout: Encoded, group: np.ndarray, extent: Extent, streams: Streams
+) -> tuple[Encoded, np.ndarray]:
+    """Some of the holdout's rows, and their jackknife groups, numbered anew."""
+    kept = thinned(holdout, extent.max_rows, streams)
+    return holdout.take(kept), np.unique(group[kept], return_inverse=True)[1]
+
+
+def _curve(
+    tables: RealTables,
+    conditionals: RealConditionals,
+    bins: Binned,
+    train: Encoded,
+    extent: Extent,
+    streams: Streams,
+) -> Curve | None:
+    """What real subsamples of the training table get, by their size."""
+    rng = streams.child("curve").get("split")
+    repeats = int(np.clip(extent.curve_rows // max(1, len(train)), 1, _MOST_REPEATS))
+    return fit_curve(tables, conditionals, bins, train.units, rng, repeats=repeats)
 
 
 def thinned(table: Encoded, max_rows: int, streams: Streams) -> np.ndarray:

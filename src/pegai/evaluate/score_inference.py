@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ from pegai.evaluate.score_survival import (
 from pegai.evaluate.scores import Score
 from pegai.evaluate.tiers import STANDARD, Tier
 from pegai.evaluate.utility.importance import rank_agreement
-from pegai.evaluate.utility.models import FollowUp, find_follow_up, prescribe
+from pegai.evaluate.utility.models import FollowUp, Model, find_follow_up, prescribe
 from pegai.evaluate.utility.regression import Estimates
 from pegai.evaluate.utility.survival import Curve
 from pegai.evaluate.utility.tstr import (
@@ -168,17 +168,12 @@ def prepare_inference(
         "max_rows": tier.max_model_rows,
         "streams": streams,
     }
-    prescribed = [
-        (None, reason) if target is None else prescribe(target, None, train, holdout, **settings),
-        (None, missing)
-        if follow_up is None
-        else prescribe(None, follow_up, train, holdout, **settings),
-    ]
-    with threadpool_limits(1):
-        coefficients, hazards = (
-            fit_reference(model, why, train, holdout, groups, private=private)
-            for model, why in prescribed
-        )
+    sides = (train, holdout)
+    prescribed = (
+        (None, reason) if target is None else prescribe(target, None, *sides, **settings),
+        (None, missing) if follow_up is None else prescribe(None, follow_up, *sides, **settings),
+    )
+    coefficients, hazards = _references(prescribed, *sides, groups, private=private)
     return Inference(
         task,
         real,
@@ -192,6 +187,22 @@ def prepare_inference(
         {c.name: c.title or c.name for c in schema.columns},
         tier.full,
     )
+
+
+def _references(
+    prescribed: Iterable[tuple[Model | None, str]],
+    train: Encoded,
+    holdout: Encoded,
+    groups: np.ndarray,
+    *,
+    private: bool,
+) -> list[Reference]:
+    """The prescribed models, or why there is none, fitted to real patients."""
+    with threadpool_limits(1):
+        return [
+            fit_reference(model, why, train, holdout, groups, private=private)
+            for model, why in prescribed
+        ]
 
 
 def _outcomes(train_table: Table, follow_up: FollowUp | None) -> tuple[str, ...]:

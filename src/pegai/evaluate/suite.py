@@ -37,6 +37,9 @@
 | `membership_auc_best` | half | the best attack, chosen on other patients | 0.5 |
 | `membership_epsilon` | lower | least epsilon that explains the attacks | 0 |
 | `membership_auc_shadow`, `membership_p_shadow` | | stacked attack of refits (`audit`) | 0.5 |
+| `canary_auc` | half | made-up patients in a refit told from others (`audit`) | 0.5 |
+| `canary_guesses` | lower | the clearest guesses about them that are right | 0.5 |
+| `canary_epsilon` | lower | least epsilon that explains these guesses | 0 |
 | `minimum_detectable_leak` | lower | share of copied patients that would be noticed | |
 | `control_planted`, `control_jitter`, `control_overfit` | lower | p of planted leaks | 0.5 |
 | `exact_copies` | lower | share of training patients found verbatim | share of holdout patients |
@@ -81,6 +84,7 @@ from pegai.evaluate.measure import Measured, measure
 from pegai.evaluate.privacy.model_inversion import Sampler
 from pegai.evaluate.privacy.shadow import Refit
 from pegai.evaluate.privacy.vulnerable import VulnerableRecord, vulnerable_records
+from pegai.evaluate.score_canaries import canary_scores
 from pegai.evaluate.score_copies import copies_scores
 from pegai.evaluate.score_disclosure import disclosure_scores
 from pegai.evaluate.score_fidelity import fidelity_plots, fidelity_scores
@@ -110,6 +114,7 @@ def evaluate(
     refit: Refit | None = None,
     sampler: Sampler | None = None,
     private: bool = False,
+    delta: float = 0.0,
     population: int | None = None,
     vulnerable: Callable[[Sequence[VulnerableRecord]], None] | None = None,
 ) -> Evaluation:
@@ -128,11 +133,13 @@ def evaluate(
         reference: Other real patients, in neither table: the more an attacker knows of the
             population, the stronger the attack.
         tier: `quick` (a minute: the headline figures), `standard` (all but what refits the
-            generator) or `audit` (with shadow fits, which need `reference` and `refit`).
+            generator) or `audit` (with shadow fits and canaries, which need `reference` and
+            `refit`).
         refit: Fits the generator's method on a table and samples as many rows; for `audit`.
         sampler: The released model, for model inversion; None where the model stays inside.
         private: Whether the tables come from fits with a guarantee: standard errors of regression
             must then carry the noise.
+        delta: Of that guarantee; the canaries bound epsilon at it.
         population: Patients that the training table was drawn from, for the identity risk.
         vulnerable: Told of the training patients that stand out most: for the data owner only, and
             no part of the result.
@@ -159,27 +166,29 @@ def evaluate(
             check_cache(cache, train, holdout, seed)
         cache = dataclasses.replace(cache, inference=of_private_tables(cache.inference, private))
         measured = _measure_all(cache, synthetics, sampler, tell)
-        shadows = shadow_scores(cache, measured, reference=reference, refit=refit)
-        scores = _scores(cache, measured, shadows)
+        refits = (
+            *shadow_scores(cache, measured, reference=reference, refit=refit),
+            *canary_scores(cache, reference=reference, refit=refit, delta=delta),
+        )
+        scores = _scores(cache, measured, refits)
         found = _plots(cache, synthetics, measured, scores)
         attacked = [m.attacked for m in measured if m.attacked is not None]
         if vulnerable is not None and cache.targets is not None:
             vulnerable(vulnerable_records(cache.targets, attacked))
     tell("done", 1.0)
-    return Evaluation(
-        scores=scores,
-        plots=found,
-        rows={
-            "train": len(train),
-            "holdout": len(holdout),
-            "synthetic": round(sum(map(len, synthetics)) / len(synthetics)),
-            "train_patients": np.unique(cache.train.units).size,
-            "holdout_patients": np.unique(cache.holdout.units).size,
-            "non_members": 0 if cache.targets is None else cache.targets.non_members,
-        },
-        seeds=(seed,),
-        seconds=time.perf_counter() - started,
-    )
+    rows = _rows(cache, synthetics)
+    return Evaluation(scores, found, rows, (seed,), time.perf_counter() - started)
+
+
+def _rows(cache: RealBaselines, synthetics: Sequence[Table]) -> dict[str, int]:
+    return {
+        "train": len(cache.train_table),
+        "holdout": len(cache.holdout_table),
+        "synthetic": round(sum(map(len, synthetics)) / len(synthetics)),
+        "train_patients": np.unique(cache.train.units).size,
+        "holdout_patients": np.unique(cache.holdout.units).size,
+        "non_members": 0 if cache.targets is None else cache.targets.non_members,
+    }
 
 
 def _measure_all(
@@ -195,7 +204,7 @@ def _measure_all(
 
 
 def _scores(
-    cache: RealBaselines, measured: Sequence[Measured], shadows: tuple[Score, ...]
+    cache: RealBaselines, measured: Sequence[Measured], refits: tuple[Score, ...]
 ) -> tuple[Score, ...]:
     return (
         *fidelity_scores(cache, measured),
@@ -203,7 +212,7 @@ def _scores(
         *utility_scores(cache, measured),
         *inference_scores(cache.inference, [m.inference for m in measured]),
         *membership_scores(cache, measured),
-        *shadows,
+        *refits,
         *copies_scores(measured),
         *disclosure_scores(cache.disclosure, [m.disclosure for m in measured]),
     )

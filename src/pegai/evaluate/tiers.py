@@ -26,6 +26,7 @@ class Tier:
         max_detection_rows: Rows a side of the detection test.
         full: Whether every learner is trained and the positive controls run.
         shadow_fits: Generators refitted for the stacked attack; 0 is none.
+        canary_fits: Generators refitted with made-up patients; 0 is none.
     """
 
     name: TierName
@@ -35,11 +36,12 @@ class Tier:
     max_detection_rows: int
     full: bool
     shadow_fits: int = 0
+    canary_fits: int = 0
 
 
 QUICK = Tier("quick", 2_000, 5_000, 5_000, 5_000, full=False)
 STANDARD = Tier("standard", 10_000, 20_000, 20_000, 20_000, full=True)
-AUDIT = Tier("audit", 10_000, 20_000, 20_000, 20_000, full=True, shadow_fits=4)
+AUDIT = Tier("audit", 10_000, 20_000, 20_000, 20_000, full=True, shadow_fits=4, canary_fits=4)
 
 TIERS: dict[str, Tier] = {tier.name: tier for tier in (QUICK, STANDARD, AUDIT)}
 """The tiers by name."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pegai.evaluate.scores import Evaluation, Score
 from pegai.report.gates_disclosure import CONTROLS, detected
-from pegai.report.numbers import NONE, score_with_interval, share, why_not
+from pegai.report.numbers import NONE, figure, score_with_interval, share, why_not
 from pegai.report.tables import Grid, Text
 
 IDENTITY_NOTE = (
@@ -83,6 +83,7 @@ def disclosure_grid(evaluation: Evaluation) -> Grid:
     inversion = evaluation.get(INVERSION.name)
     if inversion is not None and inversion.assessed:
         rows = (*rows, _row(evaluation, INVERSION))
+    rows = (*rows, *_canary_rows(evaluation))
     heads = ("Attack", "On patients", "On controls", "Difference (95 %)", "What it means")
     return Grid("What attacks found", heads, rows)
 
@@ -110,6 +111,22 @@ def _membership_row(evaluation: Evaluation, smallest: str) -> tuple[Text, ...]:
         difference,
         Text(meaning, below),
     )
+
+
+def _canary_rows(evaluation: Evaluation) -> tuple[tuple[Text, ...], ...]:
+    """Made-up patients in refits; none where they were not tried."""
+    area, bound = evaluation.get("canary_auc"), evaluation.get("canary_epsilon")
+    right = evaluation.get("canary_guesses")
+    if area is None or bound is None or right is None or not area.assessed:
+        return ()
+    head = Text("Learning by heart", "Do refits of the method give made-up odd patients away?")
+    said = (
+        f"Of 100 clear guesses about who was in {_hundred(right.value)} are right, where guessing "
+        f"gets 50; this refutes every ε below {figure(bound.value, 2)}."
+    )
+    below = "refits on reference patients: about the method, not about this table"
+    return ((head, Text("–"), Text("–"), Text(score_with_interval(area), "AUC", "number"),
+             Text(said, below)),)  # fmt: skip
 
 
 def _row(evaluation: Evaluation, row: _Row) -> tuple[Text, ...]:

@@ -91,57 +91,96 @@ def guarantee_gates(
 ) -> tuple[Gate, ...]:
     """The formal guarantee: that there is one, that epsilon and delta mean something."""
     rule = f"Differential privacy with ε of at most {significant(policy.max_epsilon)}"
-    name, title = "guarantee", "Formal guarantee"
     if guarantee is None:
-        reason = (
-            "The generator was trained without differential privacy. Nothing bounds what the data "
-            "may reveal about one patient; only the attacks of this report were tried."
-        )
-        value = "none"
-        if heuristic:
-            value = f"none; {heuristic}"
-            reason += f" {CHOSEN_NOISE}"
-        return (Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT),)
+        return (_no_guarantee(rule, heuristic),)
     if guarantee.audit_only:
         reason = "The noise of this run was recorded or replayed for an audit: no guarantee at all."
         control = "Fit again without a recorder."
-        return (Gate(name, "privacy", title, rule, "audit only", "fail", reason, control),)
+        return (Gate(*_GUARANTEE, rule, "audit only", "fail", reason, control),)
     epsilon = float(guarantee.epsilon)
-    value = f"ε = {significant(epsilon)}, δ = {significant(float(guarantee.delta))}"
-    if math.isnan(epsilon) or math.isinf(epsilon) or epsilon < 0:
-        first = Gate(
-            name, "privacy", title, rule, value, "not assessed", "The ε of the fit is not known."
-        )
-    elif epsilon <= policy.max_epsilon + TINY:
-        reason = "One patient more or less changes what can be learned by a bounded factor only."
-        first = Gate(name, "privacy", title, rule, value, "pass", reason)
-    else:
-        reason = (
-            "The promise holds, but an ε this large rules out little: an attacker at 1 % false "
-            f"alarms may recognise up to {at_most(guarantee.attack_tpr)} of the {guarantee.unit}s."
-        )
-        first = Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT)
     return (
-        first,
+        _epsilon_gate(guarantee, epsilon, rule, policy),
         _delta_gate(evaluation, float(guarantee.delta)),
         *_promise_gates(evaluation, epsilon),
     )
 
 
+_GUARANTEE: tuple[str, Group, str] = ("guarantee", "privacy", "Formal guarantee")
+
+
+def _no_guarantee(rule: str, heuristic: str) -> Gate:
+    reason = (
+        "The generator was trained without differential privacy. Nothing bounds what the data "
+        "may reveal about one patient; only the attacks of this report were tried."
+    )
+    value = "none"
+    if heuristic:
+        value = f"none; {heuristic}"
+        reason += f" {CHOSEN_NOISE}"
+    return Gate(*_GUARANTEE, rule, value, "caution", reason, AGREEMENT)
+
+
+def _epsilon_gate(guarantee: Guarantee, epsilon: float, rule: str, policy: ReleasePolicy) -> Gate:
+    value = f"ε = {significant(epsilon)}, δ = {significant(float(guarantee.delta))}"
+    if math.isnan(epsilon) or math.isinf(epsilon) or epsilon < 0:
+        return Gate(*_GUARANTEE, rule, value, "not assessed", "The ε of the fit is not known.")
+    if epsilon <= policy.max_epsilon + TINY:
+        reason = "One patient more or less changes what can be learned by a bounded factor only."
+        return Gate(*_GUARANTEE, rule, value, "pass", reason)
+    reason = (
+        "The promise holds, but an ε this large rules out little: an attacker at 1 % false "
+        f"alarms may recognise up to {at_most(guarantee.attack_tpr)} of the {guarantee.unit}s."
+    )
+    return Gate(*_GUARANTEE, rule, value, "caution", reason, AGREEMENT)
+
+
+_PROMISE = (
+    ("membership_epsilon", "The attacks against the guarantee", "the attacks"),
+    ("canary_epsilon", "The canaries against the guarantee", "the guesses about made-up patients"),
+)
+"""Lower bounds on ε: score, title of its check, what the bound explains."""
+
+
 def _promise_gates(evaluation: Evaluation, epsilon: float) -> tuple[Gate, ...]:
-    """Whether the attacks did better than the guarantee allows: then it is broken."""
-    score = evaluation.get("membership_epsilon")
-    if score is None or not score.assessed or not math.isfinite(epsilon):
+    """Whether attacks and canaries did better than the guarantee allows: then it is broken."""
+    found: list[Gate] = []
+    for name, title, what in _PROMISE:
+        score = evaluation.get(name)
+        if score is None or not score.assessed or not math.isfinite(epsilon):
+            continue
+        rule = f"The least ε that explains {what} is at most the ε that was promised"
+        value = f"at least {figure(score.value, 2)}; promised {significant(epsilon)}"
+        if score.value <= epsilon + TINY:
+            reason = "No attack did better than the guarantee allows."
+            found.append(Gate(name, "privacy", title, rule, value, "pass", reason))
+            continue
+        reason = "An attack did better than the guarantee allows: it does not hold."
+        control = "Do not use this generator; report it, with the report and the ledger."
+        found.append(Gate(name, "privacy", title, rule, value, "fail", reason, control))
+    return tuple(found)
+
+
+def canary_gates(evaluation: Evaluation, guarantee: Guarantee | None) -> tuple[Gate, ...]:
+    """Whether a method without a guarantee learns odd patients by heart; none if it wasn't tried.
+
+    With a guarantee its epsilon is the measure (`guarantee_gates`).
+    """
+    score = evaluation.get("canary_auc")
+    if guarantee is not None or score is None or not score.assessed:
         return ()
-    name, title = "membership_epsilon", "The attacks against the guarantee"
-    rule = "The least ε that explains the attacks is at most the ε that was promised"
-    value = f"at least {figure(score.value, 2)}; promised {significant(epsilon)}"
-    if score.value <= epsilon + TINY:
-        reason = "No attack did better than the guarantee allows."
-        return (Gate(name, "privacy", title, rule, value, "pass", reason),)
-    reason = "An attack did better than the guarantee allows: it does not hold."
-    control = "Do not use this generator; report it, with the report and the ledger."
-    return (Gate(name, "privacy", title, rule, value, "fail", reason, control),)
+    name, title = "canary_auc", "Odd patients learnt by heart"
+    rule = "Made-up patients of a refit are told from others no better than by chance (AUC 0.50)"
+    value = score_with_interval(score)
+    if score.low <= 0.5 + TINY:
+        reason = "Refits gave no made-up patient away, as far as this many can show."
+        return (Gate(name, "privacy", title, rule, value, "pass", reason, required=False),)
+    reason = (
+        "The method remembers single odd patients when it is refitted: patients like no other "
+        "are at risk, though other attacks may not reach them."
+    )
+    return (
+        Gate(name, "privacy", title, rule, value, "caution", reason, AGREEMENT, required=False),
+    )
 
 
 def _delta_gate(evaluation: Evaluation, delta: float) -> Gate:

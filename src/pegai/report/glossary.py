@@ -23,6 +23,13 @@ GLOSSARY = (
         "A classifier tries to tell synthetic from real patients. An AUC near 0.5 means it can't.",
     ),
     (
+        "Canary",
+        "A made-up patient like no other, put into the training of a refit by the toss of a coin. "
+        "If it can be told from the synthetic data which canaries were in, the method learns odd "
+        "patients by heart. The refits are made for this alone, on other patients, and thrown "
+        "away.",
+    ),
+    (
         "Differential privacy",
         "A promise about the training: whatever is learnt would have been learnt almost as likely "
         "had any one patient not been there. It holds against every attack, known or not.",

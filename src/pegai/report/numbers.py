@@ -14,6 +14,7 @@ NBSP = "\u00a0"
 
 SHARES = (
     "membership_tpr",
+    "canary_guesses",
     "exact_copies",
     "copied_rows",
     "text_copies",

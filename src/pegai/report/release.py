@@ -9,7 +9,8 @@ number of training rows. The verdict is one bit of the same kind, and stands in 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -58,6 +59,7 @@ class ReleaseContent:
         recipient: Who gets the data, and where they are used.
         intended_use: What for.
         approved_by: Who signs for the residual risk.
+        license: The licence's name or address, for catalogues; empty says that none is stated.
         verdict: Decision and summary; empty unless it is meant to leave.
         refused: The policy forbids this release, and the bundle is for inspection at home only.
     """
@@ -73,6 +75,7 @@ class ReleaseContent:
     recipient: str = ""
     intended_use: str = ""
     approved_by: str = ""
+    license: str = ""
     verdict: Mapping[str, str] = field(default_factory=dict)
     refused: bool = False
 
@@ -205,13 +208,22 @@ _TYPES = {
 }
 
 
+_FORMATS = {
+    ".parquet": "application/x-parquet",
+    ".pq": "application/x-parquet",
+    ".tsv": "text/tab-separated-values",
+}
+"""Suffix to the type that readers of Croissant know; anything else is CSV, gzipped or not."""
+
+UNLICENSED = "no licence is stated: ask whoever made this release"
+
+
 def croissant(content: ReleaseContent, *, data_name: str, sha256: str, size: int) -> str:
     """The release described in Croissant 1.0 (JSON-LD), with hashes and fields.
 
     Source: MLCommons, "Croissant format specification", version 1.0.
     """
-    lowered = data_name.lower()
-    kind = "application/vnd.apache.parquet" if lowered.endswith(("parquet", "pq")) else "text/csv"
+    made = f"{content.title}. Synthetic data made by pegai {__version__}, {content.created[:10]}."
     described = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -221,6 +233,8 @@ def croissant(content: ReleaseContent, *, data_name: str, sha256: str, size: int
         "datePublished": content.created[:10],
         "version": "1.0.0",
         "isAccessibleForFree": True,
+        "license": content.license or UNLICENSED,
+        "citeAs": made,
         "usageInfo": content.intended_use or WHAT_IT_IS[1],
         "distribution": [
             {
@@ -229,34 +243,56 @@ def croissant(content: ReleaseContent, *, data_name: str, sha256: str, size: int
                 "name": "table",
                 "contentUrl": data_name,
                 "contentSize": f"{size} B",
-                "encodingFormat": kind,
+                "encodingFormat": _encoding_format(data_name),
                 "sha256": sha256,
             }
         ],
         "recordSet": [
-            {
-                "@type": "cr:RecordSet",
-                "@id": "rows",
-                "name": "rows",
-                "field": [
-                    {
-                        "@type": "cr:Field",
-                        "@id": f"rows/{column.name}",
-                        "name": column.name,
-                        "description": column.title or column.description or column.name,
-                        "dataType": _TYPES[column.type],
-                        "source": {
-                            "fileObject": {"@id": "table"},
-                            "extract": {"column": column.name},
-                        },
-                    }
-                    for column in content.schema.fields
-                ],
-            }
+            {"@type": "cr:RecordSet", "@id": "rows", "name": "rows", "field": _fields(content)}
         ],
     }
     return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
+
+def _encoding_format(data_name: str) -> str:
+    name = data_name.lower().removesuffix(".gz")
+    found = (kind for suffix, kind in _FORMATS.items() if name.endswith(suffix))
+    return next(found, "text/csv")
+
+
+def _fields(content: ReleaseContent) -> list[dict[str, Any]]:
+    columns = content.schema.fields
+    return [
+        {
+            "@type": "cr:Field",
+            "@id": f"rows/{mark}",
+            "name": column.name,
+            "description": column.title or column.description or column.name,
+            "dataType": _TYPES[column.type],
+            "source": {
+                "fileObject": {"@id": "table"},
+                "extract": {"column": column.name},
+            },
+        }
+        for mark, column in zip(_marks([c.name for c in columns]), columns, strict=True)
+    ]
+
+
+def _marks(names: Sequence[str]) -> list[str]:
+    """The last part of each field's `@id`: its name, or a number where that is no plain word.
+
+    Readers refuse identifiers with spaces, and a slash would be a level of its own.
+    """
+    found: list[str] = []
+    for number, name in enumerate(names, start=1):
+        mark = name if _PLAIN.fullmatch(name) else f"column-{number}"
+        while mark != name and (mark in names or mark in found):
+            mark += "-"
+        found.append(mark)
+    return found
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 
 _CONTEXT = {
     "@language": "en",
@@ -269,6 +305,7 @@ _CONTEXT = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -288,10 +325,11 @@ _CONTEXT = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-"""The JSON-LD context of the specification, word for word."""
+"""The JSON-LD context of the specification, and what its reader asks for besides."""

@@ -76,6 +76,7 @@ def decide(
     """
     checks = (
         *g.guarantee_gates(evaluation, guarantee, policy=policy, heuristic=heuristic),
+        *g.canary_gates(evaluation, guarantee),
         g.membership_auc_gate(evaluation, policy),
         *g.best_attack_gate(evaluation, policy),
         *g.hit_rate_gates(evaluation, policy),

@@ -6,6 +6,7 @@ manifest's bytes. Checking reads nothing but the bundle and needs no network.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import lzma
@@ -18,7 +19,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pegai.data.atomic import atomic_path
 from pegai.errors import DataError, PegaiError, UsageError
@@ -29,6 +30,9 @@ from pegai.workflow.signing import (
     public_key_from,
     read_public_key,
 )
+
+if TYPE_CHECKING:
+    from pegai.privacy.ledger_chain import Entry
 
 FORMAT = "pegai-release/1"
 MANIFEST, SIGNATURE, PUBLIC_KEY = "MANIFEST.json", "MANIFEST.sig", "PUBLIC_KEY.pem"
@@ -328,7 +332,32 @@ def _ledger(folder: Path, path: Path) -> Check:
     problems = ledger.verify()
     if problems:
         return Check("ledger", False, f"{path}: damaged or edited")
-    lines = [e.index for e in ledger.entries() if e.events and e.events == guarantee.events]
+    lines = [e.index + 1 for e in ledger.entries() if _may_be_of(e, guarantee)]
     if not lines:
-        return Check("ledger", False, f"{path}: holds no charge of these events")
-    return Check("ledger", True, f"charged in line {lines[-1]}")
+        said = "holds no charge of these events, this epsilon and this unit before the fit ended"
+        return Check("ledger", False, f"{path}: {said}")
+    if len(lines) > 1:
+        listed = ", ".join(map(str, lines[-10:]))
+        said = (
+            f"charged, but by one of {len(lines)} equal charges, which can't be told apart: lines"
+        )
+        return Check("ledger", None, f"{said} {listed}")
+    return Check("ledger", True, f"charged in line {lines[0]}")
+
+
+def _may_be_of(entry: Entry, guarantee: Guarantee) -> bool:
+    """Whether a line can be the charge of this very fit: what it paid, and paid beforehand.
+
+    A guarantee names no line, so that two fits with equal plans can't be told apart by more.
+    """
+    if entry.kind != "charge" or not entry.events or entry.events != guarantee.events:
+        return False
+    same = (entry.epsilon, entry.delta, entry.unit)
+    if same != (guarantee.epsilon, guarantee.delta, guarantee.unit):
+        return False
+    try:
+        paid, ended = (dt.datetime.fromisoformat(t) for t in (entry.time, guarantee.created))
+        # A guarantee's time is in whole seconds, cut off.
+        return paid < ended + dt.timedelta(seconds=1)
+    except (ValueError, TypeError, OverflowError):
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from pegai.data.atomic import atomic_write_text, check_file, check_folder
+from pegai.data.atomic import atomic_path, check_file, check_folder
 from pegai.data.conform import conform, load_table
 from pegai.data.files import read_frame
 from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.evaluate.privacy.shadow import Refit
 from pegai.evaluate.privacy.vulnerable import VulnerableRecord
+from pegai.evaluate.scores import Evaluation
 from pegai.evaluate.tiers import TierName
 from pegai.privacy.guarantee import Privacy
 from pegai.report import (
@@ -88,28 +90,13 @@ def evaluate_files(
         UsageError: A file that is to be written is read too, or a refit has no model.
         DataError: A table does not fit the schema.
     """
-    from pegai.evaluate.suite import evaluate
-
     _check(request)
     fitted = None if request.model is None else load(request.model)
     declared = read_schema(request.schema)
-    train, holdout, tables, reference = _read(request, declared)
-    start = time.perf_counter()
+    real = _read(request, declared)
     kept: list[VulnerableRecord] = []
-    evaluation = evaluate(
-        train,
-        holdout,
-        tables,
-        seed=request.seed,
-        progress=progress,
-        reference=reference,
-        tier=request.tier,
-        population=request.population,
-        refit=_refit(fitted, request) if request.tier == "audit" else None,
-        sampler=_sampler(fitted) if request.tier != "quick" else None,
-        private=fitted is not None and fitted.guarantee is not None,
-        vulnerable=kept.extend if request.vulnerable is not None else None,
-    )
+    start = time.perf_counter()
+    evaluation = _evaluate(request, real, fitted, progress=progress, kept=kept)
     candidate = Candidate(
         name=request.synthetic[0].stem,
         title=", ".join(path.name for path in request.synthetic),
@@ -120,13 +107,64 @@ def evaluate_files(
         released=True,
         seconds=time.perf_counter() - start,
     )
+    content = _content(request, declared, candidate, commands)
+    page, twin = write_report(content, request.out)
+    if request.vulnerable is not None:
+        _write_for_owner(request.vulnerable, _vulnerable_csv(kept))
+    return content, {"report": page, "json": twin}
+
+
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """What the request's files hold."""
+
+    train: Table
+    holdout: Table
+    synthetics: tuple[Table, ...]
+    reference: Table | None
+
+
+def _evaluate(
+    request: EvaluationRequest,
+    tables: _Tables,
+    fitted: Fitted | None,
+    *,
+    progress: Progress,
+    kept: list[VulnerableRecord],
+) -> Evaluation:
+    """The scores; training patients that stand out are added to `kept` if the request asks."""
+    from pegai.evaluate.suite import evaluate
+
+    guarantee = None if fitted is None else fitted.guarantee
+    return evaluate(
+        tables.train,
+        tables.holdout,
+        tables.synthetics,
+        seed=request.seed,
+        progress=progress,
+        reference=tables.reference,
+        tier=request.tier,
+        population=request.population,
+        refit=_refit(fitted, request) if request.tier == "audit" else None,
+        sampler=_sampler(fitted) if request.tier != "quick" else None,
+        private=guarantee is not None,
+        delta=0.0 if guarantee is None else guarantee.delta,
+        vulnerable=kept.extend if request.vulnerable is not None else None,
+    )
+
+
+def _content(
+    request: EvaluationRequest, declared: Schema, candidate: Candidate, commands: Sequence[str]
+) -> Content:
+    """The report's content, judged by the request's policy."""
+    rows = candidate.evaluation.rows
     dataset = declared.pegai.dataset or request.train.stem
-    content = build_content(
+    return build_content(
         [candidate],
         title=request.title,
-        dataset=f"{dataset}: {len(train)} training and {len(holdout)} holdout rows",
+        dataset=f"{dataset}: {rows['train']} training and {rows['holdout']} holdout rows",
         created=now(),
-        split={"rows to learn": len(train), "holdout rows": len(holdout)},
+        split={"rows to learn": rows["train"], "holdout rows": rows["holdout"]},
         versions=versions(),
         seeds={"evaluation": request.seed},
         machine=machine(),
@@ -135,10 +173,6 @@ def evaluate_files(
         domain=domain_rows(declared),
         tables=_hashes(request.synthetic),
     ).under(request.policy)
-    page, twin = write_report(content, request.out)
-    if request.vulnerable is not None:
-        atomic_write_text(request.vulnerable, _vulnerable_csv(kept))
-    return content, {"report": page, "json": twin}
 
 
 def _hashes(paths: Sequence[Path]) -> dict[str, str]:
@@ -162,22 +196,20 @@ def _check(request: EvaluationRequest) -> None:
         )
 
 
-def _read(
-    request: EvaluationRequest, declared: Schema
-) -> tuple[Table, Table, list[Table], Table | None]:
+def _read(request: EvaluationRequest, declared: Schema) -> _Tables:
     train, holdout = (
         load_table(path, declared, extra="drop").evaluated()
         for path in (request.train, request.holdout)
     )
     modelled = declared.only_modelled()
-    tables = [
+    synthetics = tuple(
         conform(read_frame(path), modelled, name=str(path), extra="drop")
         for path in request.synthetic
-    ]
+    )
     reference = None
     if request.reference is not None:
         reference = load_table(request.reference, declared, extra="drop").evaluated()
-    return train, holdout, tables, reference
+    return _Tables(train, holdout, synthetics, reference)
 
 
 def _sampler(fitted: Fitted | None) -> Any:
@@ -191,14 +223,18 @@ def _sampler(fitted: Fitted | None) -> Any:
 
 
 def _refit(fitted: Fitted | None, request: EvaluationRequest) -> Refit | None:
-    """Fits the model's method anew, with its budget: the shadows stay inside and end with them."""
+    """Fits the model's method anew, with its budget, for shadows and canaries.
+
+    The refits see the reference and made-up patients; they stay inside, end with the evaluation and
+    are charged to no ledger.
+    """
     if fitted is None:
         return None
     synthesizer = make(fitted.method, read_settings(request.settings))
     guarantee = fitted.guarantee
 
     def refit(table: Table, number: int) -> Table:
-        streams = Streams(request.seed).child(f"shadow-{number}")
+        streams = Streams(request.seed).child(f"refit-{number}")
         if guarantee is None:
             model = synthesizer.fit(table, rng=streams.get("model"))
         else:
@@ -207,12 +243,22 @@ def _refit(fitted: Fitted | None, request: EvaluationRequest) -> Refit | None:
                     guarantee.epsilon,
                     guarantee.delta,
                     ledger=Path(folder) / "ledger.jsonl",
-                    dataset="shadow",
+                    dataset="refit",
                 )
                 model = synthesizer.fit(table, privacy=privacy)
         return model.sample(len(table), rng=streams.get("sample"))
 
     return refit
+
+
+def _write_for_owner(path: Path, text: str) -> None:
+    """Write a list of patients that nobody but its owner can read, from the first byte on."""
+    with atomic_path(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        if path.exists():
+            path.chmod(0o600)  # a file that is replaced passes its mode on
 
 
 def _vulnerable_csv(records: Sequence[VulnerableRecord]) -> str:

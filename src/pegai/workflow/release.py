@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pegai.audit.artefacts import scan
 from pegai.data.atomic import atomic_folder, check_folder
@@ -40,6 +40,9 @@ from pegai.workflow.deidentification import lint_rows
 from pegai.workflow.facts import now
 from pegai.workflow.signing import fingerprint, public_pem, read_private_key, sign
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 NEUTRAL_TITLE = "Synthetic patients"
 """The headline where none is given: that of the report names the private file."""
 
@@ -62,6 +65,7 @@ class ReleaseRequest:
         recipient: Who gets the data, and where they are used.
         intended_use: What for.
         approved_by: Who signs for the residual risk.
+        license: The licence's name or address, for catalogues.
         include_verdict: Whether the verdict, one bit of real data, may leave.
         with_model: Whether the model goes along.
         zipped: Whether the bundle is also written as one file.
@@ -79,6 +83,7 @@ class ReleaseRequest:
     recipient: str = ""
     intended_use: str = ""
     approved_by: str = ""
+    license: str = ""
     include_verdict: bool = False
     with_model: bool = False
     zipped: bool = False
@@ -174,20 +179,13 @@ def release(request: ReleaseRequest) -> Released:
     signed_by = fingerprint(key.public_key()) if key is not None and approved else ""
     with atomic_folder(request.out, overwrite=request.overwrite, marker=b.MANIFEST) as folder:
         _fill(folder, request, content)
-        if signed_by and key is not None:
-            (folder / b.PUBLIC_KEY).write_bytes(public_pem(key.public_key()))
-        manifest = b.manifest_text(
-            folder,
-            {
-                "created": content.created,
-                "policy": request.policy.name,
-                "signed_by": signed_by or None,
-                "status": b.APPROVED if approved else b.REFUSED,
-            },
-        ).encode()
-        (folder / b.MANIFEST).write_bytes(manifest)
-        if signed_by and key is not None:
-            (folder / b.SIGNATURE).write_text(sign(key, manifest), encoding="ascii")
+        facts = {
+            "created": content.created,
+            "policy": request.policy.name,
+            "signed_by": signed_by or None,
+            "status": b.APPROVED if approved else b.REFUSED,
+        }
+        _seal(folder, facts, key if approved else None)
     archive = _archive(request)
     if archive is not None:
         b.write_zip(request.out, archive)
@@ -195,6 +193,16 @@ def release(request: ReleaseRequest) -> Released:
         p.relative_to(request.out).as_posix() for p in request.out.rglob("*") if p.is_file()
     )
     return Released(request.out, archive, verdict, approved, signed_by, tuple(files), remarks)
+
+
+def _seal(folder: Path, facts: Mapping[str, Any], key: Ed25519PrivateKey | None) -> None:
+    """The manifest of a filled folder, and its signature where there is a key."""
+    if key is not None:
+        (folder / b.PUBLIC_KEY).write_bytes(public_pem(key.public_key()))
+    manifest = b.manifest_text(folder, facts).encode()
+    (folder / b.MANIFEST).write_bytes(manifest)
+    if key is not None:
+        (folder / b.SIGNATURE).write_text(sign(key, manifest), encoding="ascii")
 
 
 def _archive(request: ReleaseRequest) -> Path | None:
@@ -328,6 +336,7 @@ def _content(
         recipient=request.recipient,
         intended_use=request.intended_use,
         approved_by=request.approved_by,
+        license=request.license,
         verdict=shown,
         refused=refused,
     )

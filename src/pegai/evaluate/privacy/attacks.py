@@ -100,6 +100,13 @@ def attack(targets: Targets, synthetic: Encoded) -> Attacked:
     )
 
 
+def headline_scores(targets: Targets, synthetic: Encoded) -> np.ndarray:
+    """The headline attack alone, without the cost of the panel; shape (patients,)."""
+    near = nearest_distances(CodedPoints(targets.table), CodedPoints(synthetic), DENSITY_NEIGHBOURS)
+    fake, real = np.log(near + targets.offset), np.log(targets.real + targets.offset)
+    return targets.by_patient(nn_ratio(fake, real))
+
+
 def nn_ratio(fake: np.ndarray, real: np.ndarray) -> np.ndarray:
     """How much nearer the first synthetic row is than rows usually are there.
 

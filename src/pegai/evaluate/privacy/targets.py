@@ -85,6 +85,7 @@ def fit_targets(
     *,
     reference: Encoded | None = None,
     tier: Tier = STANDARD,
+    fewest: int = MIN_PATIENTS,
 ) -> Targets | None:
     """Choose the patients to attack and measure their neighbourhoods among real patients.
 
@@ -94,9 +95,10 @@ def fit_targets(
         streams: Seeds.
         reference: Coded rows of other real patients, in neither table.
         tier: Limits; what targets are compared with is never subsampled.
+        fewest: Patients that either side must have.
 
     Returns:
-        None where either side has fewer than `MIN_PATIENTS` patients.
+        None where either side has fewer than `fewest` patients.
     """
     streams = streams.child("membership")
     pool = stack(train, holdout)
@@ -106,7 +108,7 @@ def fit_targets(
     )
     rng = streams.get("split")
     chosen = [_choose(side, tier.max_targets, rng) for side in sides]
-    if min(c.size for c in chosen) < MIN_PATIENTS:
+    if min(c.size for c in chosen) < fewest:
         return None
     rows = np.flatnonzero(np.isin(pool.units, np.concatenate(chosen)))
     table = pool.take(rows)
@@ -115,6 +117,19 @@ def fit_targets(
     own = np.full(int(population.units.max()) + 1, -1, dtype=np.int64)
     own[found] = np.arange(found.size)
     own = own[population.units]
+    real = _neighbourhoods(table, patient, population, own)
+    positive = real[:, 0][real[:, 0] > 0]
+    typical = float(np.median(positive)) if positive.size else 1.0
+    return Targets(
+        table, patient, np.isin(found, chosen[0]), population, own, real, OFFSET * typical,
+        fit_pair_bins(pool), streams, tier,
+    )  # fmt: skip
+
+
+def _neighbourhoods(
+    table: Encoded, patient: np.ndarray, population: Encoded, own: np.ndarray
+) -> np.ndarray:
+    """Distances to the nearest rows of others, finite; shape (rows, neighbours)."""
     real = nearest_distances(
         CodedPoints(table),
         CodedPoints(population),
@@ -123,13 +138,7 @@ def fit_targets(
         reference_units=own,
     )
     finite = real[np.isfinite(real)]
-    real = np.where(np.isfinite(real), real, finite.max(initial=1.0))
-    positive = real[:, 0][real[:, 0] > 0]
-    typical = float(np.median(positive)) if positive.size else 1.0
-    return Targets(
-        table, patient, np.isin(found, chosen[0]), population, own, real, OFFSET * typical,
-        fit_pair_bins(pool), streams, tier,
-    )  # fmt: skip
+    return np.where(np.isfinite(real), real, finite.max(initial=1.0))
 
 
 def _choose(units: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
