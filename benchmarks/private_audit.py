@@ -24,7 +24,7 @@ from pegai.audit.layers import PARTS_MU, audit_layer, parts
 from pegai.audit.neighbours import audit_schema
 from pegai.audit.suite import CANARY_SHARE, QUICK
 from pegai.privacy import Privacy
-from pegai.synth.catalog import CATALOG, make
+from pegai.synth.catalog import PRIVATE, make
 
 DELTA = 1e-5
 MARGINALS = ("independent", "mst", "aim")
@@ -51,7 +51,7 @@ def timed(audit: Callable[[], Audited], runs: int) -> dict[str, float | str]:
 def methods(epsilon: float, runs: int) -> list[dict[str, float | str]]:
     """The measurement layer of every method; each row is a patient."""
     schema, privacy = audit_schema(by_patient=False), Privacy(epsilon, DELTA)
-    made = [make(name, QUICK.get(name)) for name in CATALOG]
+    made = [make(name, QUICK.get(name)) for name in PRIVATE]
     return [timed(lambda m=m: audit_layer(m, schema, privacy, runs=runs), runs) for m in made]
 
 

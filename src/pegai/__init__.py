@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pegai.synth.independent import Independent
     from pegai.synth.mst import MST
     from pegai.synth.running import Run
+    from pegai.synth.trees import Trees
 
 __all__ = [
     "AIM",
@@ -46,6 +47,7 @@ __all__ = [
     "Run",
     "Schema",
     "Table",
+    "Trees",
     "__version__",
     "datasets",
     "deidentify",
@@ -69,6 +71,7 @@ _HOMES = {
     "Run": "pegai.synth.running",
     "Schema": "pegai.schema",
     "Table": "pegai.data.table",
+    "Trees": "pegai.synth.trees",
     "deidentify": "pegai.data.deidentify",
     "load": "pegai.synth.catalog",
     "load_table": "pegai.data.conform",

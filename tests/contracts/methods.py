@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pegai.synth.base import Synthesizer
-from pegai.synth.catalog import CATALOG, make
+from pegai.synth.catalog import CATALOG, PRIVATE, make
 
 QUICK: dict[str, dict[str, Any]] = {
+    "auto": {"trees": {"trees": 2}, "aim": {"steps": 30, "components": 4}},
     "gan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
     "ctgan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
     "tvae": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},
@@ -18,11 +19,14 @@ QUICK: dict[str, dict[str, Any]] = {
     "pategan": {"hidden": 32, "student_steps": 4, "privacy": {"rounds": 3, "hidden": 16}},
     "arm": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},
     "independent": {},
+    "trees": {"trees": 2},
     "mst": {},
     "aim": {"steps": 30, "components": 4},
 }
 
 every = pytest.mark.parametrize("name", list(CATALOG))
+every_private = pytest.mark.parametrize("name", PRIVATE)
+"""Methods that have a private form."""
 
 
 def quick(name: str) -> Synthesizer:

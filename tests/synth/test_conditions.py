@@ -1,4 +1,4 @@
-"""Rejection sampling of rows without impossible combinations, and what can't be given."""
+"""Rejection sampling of rows that break nothing, repairs, and what can't be given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.schema import Schema, schema_from_dict
-from pegai.synth.conditions import check_given, without_impossible
+from pegai.synth.conditions import check_given, keeping_rules
 
 PREGNANT_MEN = {"sex": ["m"], "pregnant": [True]}
 
@@ -54,7 +54,7 @@ def sampled(
 ) -> tuple[Table, list[int], np.random.Generator]:
     rng, calls = np.random.default_rng(seed), []
     draw = drawn_from(rules, law, rng, calls)
-    table = without_impossible(draw, n, schema=rules, given={}, rng=rng)
+    table = keeping_rules(draw, n, schema=rules, given={}, rng=rng)
     return table, calls, rng
 
 
@@ -135,7 +135,7 @@ def test_what_is_given_stays_where_rows_are_mended() -> None:
         ({"pregnant": "true", "row": None}, {"f", None}, {True}),
         ({"sex": "m"}, {"m"}, {False, None}),
     ):
-        table = without_impossible(draw, 270_000, schema=rules, given=given, rng=rng)
+        table = keeping_rules(draw, 270_000, schema=rules, given=given, rng=rng)
         assert len(table) == 270_000
         assert set(table["sex"]) == sex
         assert set(table["pregnant"]) == pregnant
@@ -156,9 +156,7 @@ def test_where_no_row_is_possible_the_rules_and_the_way_out_are_named() -> None:
     rng, calls = np.random.default_rng(0), list[int]()
     draw = drawn_from(schema(*NO_MEN), [0, 0, 0, 1.0], rng, calls)
     with pytest.raises(UsageError, match="given sex=m, row=missing is impossible") as caught:
-        without_impossible(
-            draw, 5, schema=schema(*NO_MEN), given={"sex": "m", "row": None}, rng=rng
-        )
+        keeping_rules(draw, 5, schema=schema(*NO_MEN), given={"sex": "m", "row": None}, rng=rng)
     assert "give other values" in (caught.value.hint or "")
     assert calls == [5]
 
@@ -175,3 +173,58 @@ def test_what_is_given_must_be_possible() -> None:
         with pytest.raises(UsageError, match="impossible: sex=") as caught:
             check_given(given, rules)
         assert caught.value.hint
+
+
+def numbers(*rules: str, n: int = 500, share: float = 0.5) -> tuple[Table, list[int]]:
+    """Rows of a model in which b is a with a chance, and else at random."""
+    fields = [
+        {"name": name, "type": "integer", "constraints": {"minimum": 0, "maximum": 9}}
+        for name in ("a", "b", "row")
+    ]
+    fields[2].pop("constraints")
+    named = [{"name": f"r{i}", "check": check} for i, check in enumerate(rules)]
+    ruled = schema_from_dict({"fields": fields, "pegai": {"rules": named}})
+    rng, calls = np.random.default_rng(0), list[int]()
+
+    def draw(rows: int) -> Table:
+        calls.append(rows)
+        a, b = rng.integers(0, 10, (2, rows))
+        b = np.where(rng.random(rows) < share, a, b)
+        frame = pl.DataFrame({"a": a, "b": b, "row": np.arange(rows) + 10_000_000 * len(calls)})
+        return Table(frame, ruled)
+
+    return keeping_rules(draw, n, schema=ruled, given={}, rng=rng), calls
+
+
+def test_rows_that_break_a_rule_are_drawn_again_by_the_models_law() -> None:
+    """P(a = b | a >= b) is (.5 + .5 / 10) / (.55 + .5 * .45) = .71, and .76 with repairs."""
+    table, _ = numbers("a >= b", n=20_000)
+    assert table["row"].n_unique() == 20_000
+    assert (table["a"] >= table["b"]).all()
+    assert (table["a"] == table["b"]).mean() == pytest.approx(0.7097, abs=0.013)
+
+
+def test_where_hardly_a_row_keeps_a_rule_rows_are_repaired_after_few_draws() -> None:
+    table, calls = numbers("a == b + 8", n=100_000, share=0.9)
+    assert sum(calls) < 150_000
+    assert len(table) == 100_000
+    assert (table["a"] == table["b"] + 8).all()
+    assert set(table["b"]) == {0, 1}
+    # None is a copy: each was drawn by the model, and a column of no rule is as it was.
+    assert table["row"].n_unique() == 100_000
+
+
+def test_rules_that_are_kept_change_nothing() -> None:
+    table, calls = numbers("a >= 0", n=400)
+    again, _ = numbers(n=400)
+    assert calls == [400]
+    assert table.frame.equals(again.frame)
+
+
+def test_given_values_that_break_a_rule_are_refused() -> None:
+    table, _ = numbers("if a > 3 then b < 2", n=5)
+    assert check_given({"a": 4, "b": 1}, table.schema) == {"a": 4.0, "b": 1.0}
+    assert check_given({"a": 4, "b": None}, table.schema)
+    with pytest.raises(UsageError, match=r"break the rule 'r0' .* if a > 3 then b < 2") as caught:
+        check_given({"a": 4, "b": 2}, table.schema)
+    assert caught.value.hint

@@ -26,7 +26,7 @@ from pegai.privacy.mechanisms import (
 )
 from pegai.privacy.randomized_response import RandomizedResponseMechanism
 from pegai.schema import Schema
-from pegai.synth.base import Synthesizer
+from pegai.synth.base import Synthesizer, learned_schema
 
 PARTS_MU = 1.0
 """Mechanisms by themselves are audited where an audit sees best, whatever a method asks for."""
@@ -50,7 +50,7 @@ def audit_layer(method: Synthesizer, schema: Schema, privacy: Privacy, *, runs: 
     other = Tape(source=tape)
     table = with_patient(base, base, 1, {})
     _fit(method, table, privacy, other)
-    plan = method.plan(schema, privacy)
+    plan = method.plan(learned_schema(schema), privacy)
     uses = _uses(plan, tape.calls, other.calls)
     return audit_uses(method.name, uses, plan.events, runs=runs)
 

@@ -20,7 +20,7 @@ from pegai.errors import UsageError
 from pegai.privacy.guarantee import Privacy
 from pegai.schema import Schema
 from pegai.synth.base import Synthesizer, check_public, check_schema
-from pegai.synth.catalog import CATALOG, make
+from pegai.synth.catalog import PRIVATE, make
 
 Check = Literal["parts", "replay", "gdp", "canaries", "artefacts"]
 CHECKS: tuple[str, ...] = get_args(Check)
@@ -43,7 +43,7 @@ class AuditRequest:
     """What is audited, and how thoroughly.
 
     Attributes:
-        methods: Names in the catalog; empty is all.
+        methods: Names in the catalog; empty is all that have a private form.
         schemas: With public domains; empty is two that hold every kind of column, one with several
             rows a patient.
         checks: Which of `CHECKS`.
@@ -81,7 +81,7 @@ class AuditRequest:
 
     def synthesizers(self) -> list[Synthesizer]:
         """The methods, with short settings."""
-        return [make(name, QUICK.get(name)) for name in self.methods or tuple(CATALOG)]
+        return [make(name, QUICK.get(name)) for name in self.methods or PRIVATE]
 
     def domains(self) -> tuple[Schema, ...]:
         """The schemas."""

@@ -31,6 +31,7 @@ from pegai.cli import (
     runs,
     schema,
     show,
+    tune,
 )
 from pegai.errors import DataError, PegaiError, UsageError
 
@@ -82,6 +83,7 @@ _add(runs.run, "The main job")
 app.add_typer(schema.app, name="schema", rich_help_panel="Prepare")
 _add(data.deidentify, "Prepare")
 _add(data.split, "Prepare")
+_add(tune.tune, "Step by step")
 _add(models.fit, "Step by step")
 _add(models.sample, "Step by step")
 _add(evaluation.evaluate, "Step by step")

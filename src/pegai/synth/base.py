@@ -25,7 +25,9 @@ from pegai.privacy.recorder import Recorder
 from pegai.privacy.session import Session
 from pegai.schema import Schema
 from pegai.streams import Streams
-from pegai.synth.conditions import Given, check_given, without_impossible
+from pegai.synth.conditions import Given, check_given, keeping_rules
+from pegai.synth.constraints.forms import Forms
+from pegai.synth.constraints.possible import require_any_row
 from pegai.synth.files import ModelFile, write_model
 from pegai.synth.running import Run
 
@@ -62,17 +64,18 @@ class Fitted(ABC):
             rng: Seed or generator; the same seed gives the same rows.
 
         Returns:
-            n rows, none of them a combination that the schema calls impossible.
+            n rows. Each keeps the schema's rules, and none is a combination that it calls
+            impossible.
 
         Raises:
             UsageError: n is not positive, `given` names an unknown column or value, or the schema
-                calls every row impossible, or every row with what is given.
+                leaves no row at all, or none with what is given.
         """
         if not 1 <= n <= MAX_ROWS:
             raise UsageError(f"n must lie between 1 and {MAX_ROWS:,}, not {n}")
         checked = check_given(given or {}, self.schema)
         generator = as_generator(rng, "sample")
-        return without_impossible(
+        return keeping_rules(
             lambda rows: self._sample(rows, checked, generator),
             int(n),
             schema=self.schema,
@@ -112,6 +115,8 @@ class Synthesizer(ABC):
     title: ClassVar[str]
     promise: ClassVar[str]
     """What the method guarantees, in a sentence for `pegai methods`."""
+    private: ClassVar[bool] = True
+    """Whether there is a private form; without one, `fit` and `plan` refuse a budget."""
 
     @final
     def fit(
@@ -138,16 +143,24 @@ class Synthesizer(ABC):
             DataError: The table has no columns to learn, or, without privacy, no rows.
             IdentifierError: A column is free text.
             PrivateDomainError: With privacy, bounds or categories came from the private data.
+            UsageError: No row was found that keeps the schema's rules.
+            PrivacyError: With privacy, the method has no private form; nothing is charged.
             SeedRefusedError: With privacy, a seed was given.
             BudgetExceededError: The ledger does not cover the budget asked for.
         """
         run = run or Run()
         check_schema(table.schema)
+        if table.schema.rules:
+            require_any_row(table.schema, {})
         self.check(table.schema)
         if privacy is None:
             check_rows(table)
             run = replace(run, seeded=rng is not None)
-            return self._fit(table, None, as_generator(rng, "model"), run)
+            forms = Forms.of(table.schema, table)
+            learned = self._fit(forms.table(table), None, as_generator(rng, "model"), run)
+            return _in_form(learned, forms)
+        if not self.private:
+            raise self.has_no_private_form()
         if rng is not None:
             raise SeedRefusedError(
                 "a private fit takes its noise from the operating system and accepts no seed",
@@ -155,6 +168,8 @@ class Synthesizer(ABC):
             )
         check_public(table.schema)
         table = known_patients(table)
+        # Of the schema alone: a form that a patient's missing value chose would tell of them.
+        forms = Forms.of(table.schema)
         if run.checkpoint is not None:
             raise PrivacyError(
                 "a private fit keeps no checkpoint: whoever goes on from one twice spends twice",
@@ -164,7 +179,7 @@ class Synthesizer(ABC):
         run = run.without_losses()
         run.progress("calibrating the noise", 0.0)
         session = Session.open(
-            self.plan(table.schema, privacy),
+            _with_rules(self.plan(forms.learned_schema, privacy), table.schema),
             privacy,
             dataset=privacy.dataset or table.schema.pegai.dataset or "unnamed",
             fingerprint_chunks=table_bytes(table),
@@ -173,7 +188,8 @@ class Synthesizer(ABC):
         )
         # An audit compares two fits that differ by a patient: nothing else may differ.
         streams = Streams.fresh() if recorder is None else Streams(AUDIT_SEED)
-        return self._fit(table, session, streams.get("model"), run)
+        learned = self._fit(forms.table(table), session, streams.get("model"), run)
+        return _in_form(learned, forms)
 
     def check(self, schema: Schema) -> None:  # noqa: B027
         """Refuse settings that do not go with a schema, before anything is charged.
@@ -181,6 +197,14 @@ class Synthesizer(ABC):
         Raises:
             UsageError: As said.
         """
+
+    @final
+    def has_no_private_form(self) -> PrivacyError:
+        """What a method raises that is given a budget and has no private form."""
+        return PrivacyError(
+            f"the method {self.name} has no private form and takes no budget",
+            hint="use aim or mst for a guarantee, or leave the budget out and promise nothing",
+        )
 
     @abstractmethod
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
@@ -209,6 +233,31 @@ class Synthesizer(ABC):
     def settings(self) -> dict[str, Any]:
         """The settings, as JSON types."""
         return {}
+
+
+def _in_form(model: Fitted, forms: Forms) -> Fitted:
+    """The model, giving back the columns of the user's schema."""
+    if not forms.forms:
+        return model
+    # Such a model is a `Fitted` itself, so that its module needs this one.
+    from pegai.synth.constraints.fitted import FittedInForm
+
+    return FittedInForm(model, forms)
+
+
+def learned_schema(schema: Schema) -> Schema:
+    """What a private fit learns of a schema: its columns in the form that rules give them.
+
+    `Synthesizer.plan` is asked about it before a fit, and so should be whoever foretells a fit.
+    """
+    return Forms.of(schema).learned_schema
+
+
+def _with_rules(plan: Plan, schema: Schema) -> Plan:
+    """The plan, saying that the rules are taken as public."""
+    if not schema.rules:
+        return plan
+    return replace(plan, public=(*plan.public, "the rules that every row keeps"))
 
 
 def as_generator(rng: np.random.Generator | int | None, name: str) -> np.random.Generator:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pegai.errors import ModelError, UsageError
 from pegai.synth.aim import AIM, AIMConfig, FittedAIM
 from pegai.synth.arm import ARM, ARMConfig, FittedARM
+from pegai.synth.auto import Auto, AutoConfig, FittedAuto
 from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.constraints.fitted import in_form
 from pegai.synth.ctgan import CTGAN, CTGANConfig, FittedCTGAN
@@ -21,6 +22,7 @@ from pegai.synth.gan import GAN, FittedGAN, GANConfig
 from pegai.synth.independent import FittedIndependent, Independent, IndependentConfig
 from pegai.synth.mst import MST, FittedMST, MSTConfig
 from pegai.synth.pategan import PATEGAN, FittedPATEGAN, PATEGANConfig
+from pegai.synth.trees import FittedTrees, Trees, TreesConfig
 from pegai.synth.tvae import TVAE, FittedTVAE, TVAEConfig
 from pegai.synth.vaegan import VAEGAN, FittedVAEGAN, VAEGANConfig
 
@@ -34,6 +36,7 @@ class Method(NamedTuple):
 
 
 CATALOG: dict[str, Method] = {
+    "auto": Method(AutoConfig, Auto, FittedAuto),
     "independent": Method(IndependentConfig, Independent, FittedIndependent),
     "gan": Method(GANConfig, GAN, FittedGAN),
     "ctgan": Method(CTGANConfig, CTGAN, FittedCTGAN),
@@ -41,9 +44,13 @@ CATALOG: dict[str, Method] = {
     "vaegan": Method(VAEGANConfig, VAEGAN, FittedVAEGAN),
     "pategan": Method(PATEGANConfig, PATEGAN, FittedPATEGAN),
     "arm": Method(ARMConfig, ARM, FittedARM),
+    "trees": Method(TreesConfig, Trees, FittedTrees),
     "mst": Method(MSTConfig, MST, FittedMST),
     "aim": Method(AIMConfig, AIM, FittedAIM),
 }
+
+PRIVATE: tuple[str, ...] = tuple(n for n, method in CATALOG.items() if method.synthesizer.private)
+"""The methods that have a private form; the others refuse a budget."""
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Synthesizer:

@@ -23,6 +23,9 @@ from pegai.privacy.guarantee import Guarantee
 from pegai.schema import Schema, schema_from_dict
 
 FORMAT = "pegai-model/1"
+FORMAT_IN_FORM = "pegai-model/2"
+"""With columns that were learned in another form, which a reader of the first would give back."""
+
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 
@@ -39,6 +42,8 @@ class ModelFile:
         weights: Arrays by name.
         guarantee: What is promised, or None.
         heuristic: Noise by a chosen scale, in words that say it is no guarantee; empty without.
+        learned_as: The columns that were learned in another form, by a rule of the schema, JSON
+            types (`constraints.forms`); state and weights are about these.
     """
 
     method: str
@@ -48,16 +53,18 @@ class ModelFile:
     weights: dict[str, np.ndarray]
     guarantee: Guarantee | None
     heuristic: str = ""
+    learned_as: tuple[dict[str, Any], ...] = ()
 
 
 def write_model(model: ModelFile, folder: str | Path, *, overwrite: bool = False) -> None:
     """Write a model folder; it is complete or absent."""
     weights = save_tensors({k: np.ascontiguousarray(v) for k, v in sorted(model.weights.items())})
     content: dict[str, Any] = {
-        "format": FORMAT,
+        "format": FORMAT_IN_FORM if model.learned_as else FORMAT,
         "method": model.method,
         "settings": model.settings,
         "schema": model.schema.to_dict(),
+        **({"learned_as": list(model.learned_as)} if model.learned_as else {}),
         "guarantee": None if model.guarantee is None else model.guarantee.to_dict(),
         **({"heuristic": model.heuristic} if model.heuristic else {}),
         "state": model.state,
@@ -89,6 +96,7 @@ def read_model(folder: str | Path) -> ModelFile:
             weights=weights,
             guarantee=None if guarantee is None else Guarantee.from_dict(guarantee),
             heuristic=str(content.get("heuristic", "")),
+            learned_as=_learned_as(content),
         )
     except (KeyError, TypeError, ValueError, PegaiError) as error:
         raise ModelError(
@@ -112,10 +120,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
             f"{path} is damaged or cut off ({type(error).__name__})",
             hint="copy the folder anew, or fit the model again",
         ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    formats = (FORMAT, FORMAT_IN_FORM)
+    if not isinstance(content, dict) or content.get("format") not in formats:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ModelError(
-            f"{path} has the format {found!r}; this version reads {FORMAT!r}",
+            f"{path} has the format {found!r}; this version reads "
+            f"{FORMAT!r} and {FORMAT_IN_FORM!r}",
             hint="use the version of pegai that wrote it",
         )
     digest = content.pop("digest", None)
@@ -125,6 +135,14 @@ def _read_description(folder: Path) -> dict[str, Any]:
             hint="copy the folder anew, or fit the model again",
         )
     return content
+
+
+def _learned_as(content: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The forms of the columns; refused where the format has none, or needs some."""
+    found = content.get("learned_as", [])
+    if bool(found) != (content["format"] == FORMAT_IN_FORM):
+        raise ValueError("the forms of the columns do not go with the format")
+    return tuple(dict(part) for part in found)
 
 
 def _read_weights(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:

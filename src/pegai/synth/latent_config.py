@@ -61,7 +61,7 @@ class LatentConfig:
 
     max_bins: int = 10
     min_count: int = 3
-    latent: int = 16
+    latent: int = 8
     hidden: int = 128
     learning_rate: float = 1e-3
     temperature: float = 0.3

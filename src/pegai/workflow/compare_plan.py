@@ -18,7 +18,7 @@ from pegai.evaluate.tiers import TierName
 from pegai.privacy.guarantee import Plan, Privacy, default_ledger
 from pegai.privacy.ledger import Ledger
 from pegai.schema import Schema
-from pegai.synth.base import table_bytes
+from pegai.synth.base import learned_schema, table_bytes
 from pegai.synth.catalog import CATALOG, make
 from pegai.workflow.config import DataSection, DeidentifySection, FitSection, RunConfig
 from pegai.workflow.training import check_methods
@@ -223,7 +223,9 @@ def plan_of(cell: FitSection, schema: Schema) -> Plan:
     """Every look that a private cell's fit will take."""
     if cell.epsilon is None or cell.delta is None:
         raise UsageError(f"{cell.title} has no plan")
-    return make(cell.method, cell.settings).plan(schema, Privacy(cell.epsilon, cell.delta))
+    return make(cell.method, cell.settings).plan(
+        learned_schema(schema), Privacy(cell.epsilon, cell.delta)
+    )
 
 
 def run_config(config: CompareConfig) -> RunConfig:

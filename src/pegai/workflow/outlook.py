@@ -7,7 +7,7 @@ from pathlib import Path
 from pegai.privacy.guarantee import Privacy
 from pegai.privacy.outlook import Outlook
 from pegai.schema import read_schema
-from pegai.synth.base import check_public, check_schema
+from pegai.synth.base import check_public, check_schema, learned_schema
 from pegai.synth.catalog import make
 from pegai.workflow.steps import read_settings
 
@@ -30,5 +30,6 @@ def method_outlook(
     check_schema(declared)
     synthesizer.check(declared)
     check_public(declared)
-    plan = synthesizer.plan(declared, privacy)
-    return Outlook.of_plan(plan, privacy, synthesizer.expected_noise(declared, plan))
+    learned = learned_schema(declared)
+    plan = synthesizer.plan(learned, privacy)
+    return Outlook.of_plan(plan, privacy, synthesizer.expected_noise(learned, plan))

@@ -23,7 +23,7 @@ from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.schema import Schema
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, table_bytes
+from pegai.synth.base import Fitted, learned_schema, table_bytes
 from pegai.synth.catalog import load, make
 from pegai.synth.running import Progress, Run, silent
 from pegai.workflow.config import FitSection
@@ -119,7 +119,7 @@ def _plans(private: Sequence[FitTask], schema: Schema) -> list[Plan]:
     for task in private:
         if task.position not in by_fit and task.privacy is not None:
             by_fit[task.position] = make(task.fit.method, task.fit.settings).plan(
-                schema, task.privacy
+                learned_schema(schema), task.privacy
             )
     return [by_fit[task.position] for task in private]
 

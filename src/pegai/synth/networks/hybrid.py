@@ -19,7 +19,7 @@ from torch import Tensor
 from pegai.synth.networks.adversarial import Rates, critic_loss, new_critic, optimizer
 from pegai.synth.networks.layout import Start, log_likelihood
 from pegai.synth.networks.training import Trainee, average
-from pegai.synth.networks.variational import divergence, new_encoder, reconstruction
+from pegai.synth.networks.variational import divergence, new_encoder, reconstruction, warm
 
 
 class Hybrid(Trainee):
@@ -41,7 +41,7 @@ class Hybrid(Trainee):
             name: optimizer(self.networks[name], rates.learning_rate)
             for name in ("generator", "encoder", "critic")
         }
-        self.counters: dict[str, float] = {}
+        self.counters = {"steps": 0.0}
 
     def step(self, codes: np.ndarray) -> Mapping[str, Tensor | float]:
         """A step of the critic, then one of encoder and decoder together."""
@@ -54,7 +54,8 @@ class Hybrid(Trainee):
         away = divergence(mean, log_variance)
         fake = self.layout.blocks.features(self.layout.fake(self.generator, classes, self.draws))
         fooled = F.softplus(-self.critic(fake)).mean()
-        loss = (given_back + self.kl_weight * away).mean() + self.critic_weight * fooled
+        divergent = self.kl_weight * warm(self.counters) * away
+        loss = (given_back + divergent).mean() + self.critic_weight * fooled
         for name in ("generator", "encoder"):
             self.optimizers[name].zero_grad()
         loss.backward()

@@ -31,17 +31,19 @@ class Schedule:
         max_steps: At most.
         check_every: Steps between two looks at the held-back rows.
         patience: Looks without improvement before stopping.
+        least_steps: Steps before which nothing stops, unless `max_steps` are fewer.
     """
 
     batch: int
     max_steps: int
     check_every: int = 20
     patience: int = 8
+    least_steps: int = 400
 
     def is_over(self, step: int, best_step: int) -> bool:
-        """Whether nothing has improved for long enough; never in the first eighth of the steps."""
+        """Whether nothing has improved for long enough."""
         waited = step - best_step >= self.patience * self.check_every
-        return step >= self.max_steps or (waited and step >= self.max_steps // 8)
+        return step >= self.max_steps or (waited and step >= self.least_steps)
 
 
 @dataclass(frozen=True, eq=False)

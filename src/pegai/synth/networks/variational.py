@@ -26,6 +26,7 @@ from pegai.synth.networks.priors import Mixture
 from pegai.synth.networks.training import Rows, Trainee, arrays_of, average
 
 MAX_ENCODED = 50_000
+WARM_STEPS = 200
 
 
 class Encoder(nn.Module):
@@ -83,7 +84,7 @@ class Variational(Trainee):
         }
         both = [*self.generator.parameters(), *self.encoder.parameters()]
         self.optimizers = {"both": torch.optim.Adam(both, lr=rates.learning_rate)}
-        self.counters: dict[str, float] = {}
+        self.counters = {"steps": 0.0}
 
     def step(self, codes: np.ndarray) -> Mapping[str, Tensor | float]:
         """One step on the evidence lower bound."""
@@ -93,7 +94,7 @@ class Variational(Trainee):
         latent = mean + noise * (log_variance / 2).exp()
         given_back = reconstruction(self.layout, self.generator(latent, classes), rows, classes)
         away = divergence(mean, log_variance)
-        loss = (given_back + self.kl_weight * away).mean()
+        loss = (given_back + self.kl_weight * warm(self.counters) * away).mean()
         self.optimizers["both"].zero_grad()
         loss.backward()
         self.optimizers["both"].step()
@@ -123,6 +124,16 @@ class Variational(Trainee):
             rng=rng,
         )
         return arrays_of(self.kept), prior
+
+
+def warm(counters: dict[str, float]) -> float:
+    """The weight of the divergence in this step, rising from 0 to 1, and one step more counted.
+
+    With its full weight from the start the encoder learns to say nothing before the decoder has
+    learned to listen (Bowman et al. 2016, arXiv:1511.06349, section 3.1).
+    """
+    counters["steps"] += 1
+    return min(counters["steps"] / WARM_STEPS, 1.0)
 
 
 def reconstruction(layout: Layout, logits: Tensor, rows: Tensor, classes: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The schema's rules in sampled rows: columns learned so that they hold, and rows repaired."""
