@@ -421,6 +421,19 @@ def test_half_precision_is_refused() -> None:
         network_of(nn.Sequential(nn.Linear(3, 3)).half(), loss)
 
 
+class Scaled(RowLayer):
+    """Has a parameter, which no such layer may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+
+
+def test_a_row_layer_has_no_parameters() -> None:
+    with pytest.raises(PrivacyError, match="has parameters"):
+        check_supported(nn.Sequential(nn.Linear(3, 3), Scaled()))
+
+
 def test_a_layer_on_a_part_of_the_units_is_linear_or_by_unit() -> None:
     for layer in (nn.LayerNorm(3), nn.ReLU(inplace=True)):
         with pytest.raises(PrivacyError, match="part of the units"):

@@ -208,3 +208,26 @@ def test_a_budget_is_refused_before_anything_is_charged(tmp_path: Path) -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         TreesConfig(**settings)
+
+
+def test_a_patient_of_many_values_fills_no_bin_alone() -> None:
+    """Thirty visits of one patient weigh as one, whatever was measured in them."""
+    rng = np.random.default_rng(0)
+    ids = [f"P{i:02d}" for i in range(60) for _ in range(5)] + ["ODD"] * 30
+    weight = np.concatenate([rng.normal(75, 10, 300).round(1), 211.3 + 0.1 * np.arange(30)])
+    fields = [
+        {"name": "id", "type": "string", "pegai": {"role": "identifier"}},
+        {"name": "weight", "type": "number", "pegai": {"decimals": 1}},
+        {"name": "group", "type": "string", "categories": ["a", "b", "rare"]},
+    ]
+    schema = schema_from_dict({"fields": fields, "pegai": {"unit": "id", "max_rows_per_unit": 50}})
+    groups = ["rare", *rng.choice(["a", "b"], 329)]
+    frame = pl.DataFrame({"id": ids, "weight": weight, "group": groups})
+    model = make("trees").fit(Table(frame, schema), rng=0)
+    own = model.encoder.columns[0]  # pyright: ignore
+    held = np.isin(own.encode(weight), own.encode(weight[300:]))
+    assert len(set(np.array(ids)[held])) >= 5
+    drawn = model.sample(5000, rng=1)
+    among = np.isin(drawn["weight"].to_numpy(), weight[300:].round(1))
+    assert among.mean() < 0.02
+    assert "rare" not in model.encoder.columns[1].common  # pyright: ignore

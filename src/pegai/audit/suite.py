@@ -25,9 +25,13 @@ from pegai.synth.catalog import PRIVATE, make
 Check = Literal["parts", "replay", "gdp", "canaries", "artefacts"]
 CHECKS: tuple[str, ...] = get_args(Check)
 
+_STEPS: dict[str, Any] = {"privacy": {"steps": 5, "hidden": 8}}
+_AIM: dict[str, Any] = {"steps": 20, "components": 4}
 QUICK: dict[str, dict[str, Any]] = {
-    "ctgan": {"max_steps": 20, "privacy": {"steps": 5, "hidden": 8}},
-    "aim": {"steps": 20, "components": 4},
+    **dict.fromkeys(("gan", "ctgan", "tvae", "vaegan", "arm"), _STEPS),
+    "pategan": {"student_steps": 2, "privacy": {"rounds": 2, "hidden": 8}},
+    "aim": _AIM,
+    "auto": {"aim": _AIM},
 }
 """Settings that make a fit short: an audit asks what leaks, not how good the rows are."""
 

@@ -286,6 +286,11 @@ def _check_layer(layer: nn.Module) -> None:
             )
     elif type(layer) in TAPS:
         _check_settings(layer)
+    elif isinstance(layer, RowLayer) and any(True for _ in layer.parameters()):
+        raise PrivacyError(
+            f"{type(layer).__name__} has parameters, for which clipping has no closed form here",
+            hint="a RowLayer has none; give them to a layer of their own",
+        )
     elif not isinstance(layer, (*ELEMENTWISE, *POOLING, RowLayer)):
         raise PrivacyError(
             f"{type(layer).__name__} can't be in a privately trained network: clipping has no "

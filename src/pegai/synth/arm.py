@@ -140,8 +140,9 @@ class ARM(Synthesizer):
         config = self.config
         encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
         codes = encode_rows(table, encoder)
-        checkpoint = Checkpoint.of(run, identity(self, table.schema, codes), rng)
-        learned, held = hold_back(table.unit_codes(), config.held_back, rng)
+        units = table.unit_codes()
+        checkpoint = Checkpoint.of(run, identity(self, table.schema, codes, units), rng)
+        learned, held = hold_back(units, config.held_back, rng)
         tables = code_tables(encoder, codes[learned], class_column(table.schema, None))
         shares = class_shares(tables, smoothing=0.5)
         model, blocks = self._start(encoder, shares, config.hidden, run, rng)

@@ -204,12 +204,12 @@ class LatentSynthesizer(LatentMethod[Config]):
 
     def _fit_plain(self, table: Table, rng: np.random.Generator, run: Run) -> FittedLatent:
         from pegai.synth.networks.checkpoint import Checkpoint
-        from pegai.synth.networks.training import MAX_HELD_BACK, Rows, Schedule, batch_size, train
+        from pegai.synth.networks.training import MAX_HELD_BACK, Rows, Schedule, train
 
         config = self.config
         encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
         codes, units = encode_rows(table, encoder), table.unit_codes()
-        checkpoint = Checkpoint.of(run, identity(self, table.schema, codes), rng)
+        checkpoint = Checkpoint.of(run, identity(self, table.schema, codes, units), rng)
         learned, held = hold_back(units, config.held_back, rng)
         condition = self.condition(table.schema, private=False)
         shares = class_shares(code_tables(encoder, codes[learned], condition), smoothing=0.5)
@@ -217,7 +217,7 @@ class LatentSynthesizer(LatentMethod[Config]):
         trainee = self.trainee(start)
         judged = rng.permutation(held if held.size else learned)[:MAX_HELD_BACK]
         rows = Rows(codes, learned, judged)
-        schedule = Schedule(batch_size(len(learned)), config.max_steps)
+        schedule = Schedule.of(len(learned), len(judged), config.max_steps)
         outcome = train(trainee, schedule, rows, run=run, checkpoint=checkpoint)
         weights, prior = trainee.finish(outcome.weights, rows, rng)
         if checkpoint is not None:

@@ -61,11 +61,22 @@ def hold_back(
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def identity(method: Synthesizer, schema: Schema, codes: np.ndarray) -> dict[str, Any]:
-    """What a checkpoint of a fit belongs to, as JSON types."""
+def identity(
+    method: Synthesizer, schema: Schema, codes: np.ndarray, units: np.ndarray
+) -> dict[str, Any]:
+    """What a checkpoint of a fit belongs to, as JSON types.
+
+    Args:
+        method: With its settings.
+        schema: Of the table.
+        codes: Of its rows, shape (rows, columns).
+        units: The patient of each row, shape (rows,).
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(codes).data)
+    digest.update(units.astype(np.int64).data)
     return {
         "method": method.name,
         "settings": method.settings(),
         "schema": schema.to_dict(),
-        "rows": hashlib.sha256(np.ascontiguousarray(codes).data).hexdigest(),
+        "rows": digest.hexdigest(),
     }

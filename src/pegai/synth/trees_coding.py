@@ -58,9 +58,24 @@ def _patients(codes: np.ndarray, units: np.ndarray, size: int, single: bool) -> 
 
 def _levels(patients: np.ndarray, column: Column, min_patients: int) -> CategoricalEncoder:
     summary = CategoricalSummary(patients.astype(float))
-    encoder = CategoricalEncoder.fit(summary, column, min_count=min_patients)
+    few = _few(patients[:-1], min_patients)
+    encoder = CategoricalEncoder.fit(summary, column, min_count=few)
     # Equal chances: how often a rare level comes out tells nothing about who has it.
     return replace(encoder, rare_shares=(1 / max(len(encoder.rare), 1),) * len(encoder.rare))
+
+
+def _few(patients: np.ndarray, min_patients: int) -> int:
+    """Levels of fewer patients share a code, which then holds at least `min_patients`, or nobody.
+
+    Args:
+        patients: Of each level, shape (levels,).
+        min_patients: Of a code.
+    """
+    for few in [min_patients, *(np.unique(patients[patients >= min_patients]) + 1)]:
+        together = patients[patients < few].sum()
+        if together == 0 or together >= min_patients:
+            return int(few)
+    return int(patients.max(initial=0)) + 1
 
 
 def _bins(
@@ -77,8 +92,9 @@ def _bins(
     points, inverse = np.unique(values, return_inverse=True)
     rows = np.bincount(inverse)
     patients = rows if single else _patients(inverse, units, len(points), single)
-    share = max(float(least), _share(patients, config.max_bins))
-    last = _last_points(patients, share, least)
+    weights = rows if single else _weights(inverse, units, len(points))
+    share = max(float(least), _share(weights, config.max_bins))
+    last = _last_points(weights, share, least)
     edges = (points[last] + points[last + 1]) / 2
     shared = patients >= config.min_shared
     starts = np.concatenate([[0], last + 1, [len(points)]])
@@ -88,11 +104,22 @@ def _bins(
     for b, (start, stop) in enumerate(pairwise(starts)):
         part = slice(start, stop)
         exact = shared[part] & (patients[part] >= SHARED * patients[part].sum())
-        ends = _ends(points, patients, edges, b, least)
-        knots[b] = _knots(points[part][~exact], patients[part][~exact], ends, least)
+        ends = _ends(points, weights, edges, b, least)
+        knots[b] = _knots(points[part][~exact], weights[part][~exact], ends, least)
         spikes.append(tuple(points[part][exact].tolist()))
         shares.append(tuple((rows[part][exact] / rows[part].sum()).tolist()))
     return NumericEncoder(column, edges, knots, tuple(spikes), tuple(shares), missing)
+
+
+def _weights(inverse: np.ndarray, units: np.ndarray, size: int) -> np.ndarray:
+    """Patients by value, each spread over all of its own values; shape (values,).
+
+    A patient weighs 1 over the whole column, so that values that weigh n together are those of n
+    patients at least, however many different ones a patient has.
+    """
+    whose, value = np.divmod(np.unique(units.astype(np.int64) * size + inverse), size)
+    own = np.bincount(whose)
+    return np.bincount(value, weights=1 / own[whose], minlength=size)
 
 
 def _share(patients: np.ndarray, max_bins: int) -> float:
@@ -116,7 +143,7 @@ def _last_points(patients: np.ndarray, share: float, least: int) -> np.ndarray:
     total = np.cumsum(patients)
     heavy = np.flatnonzero(patients >= share)
     cuts: list[int] = []
-    held = 0
+    held = 0.0
     while True:
         at = int(np.searchsorted(total, held + share))
         before = heavy[np.searchsorted(heavy, cuts[-1] + 1 if cuts else 0) :]
@@ -127,7 +154,7 @@ def _last_points(patients: np.ndarray, share: float, least: int) -> np.ndarray:
         if at >= len(patients) - 1 or total[-1] - total[at] < least:
             return np.array(cuts, dtype=np.int64)
         cuts.append(at)
-        held = int(total[at])
+        held = float(total[at])
 
 
 def _ends(

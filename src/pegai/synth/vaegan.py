@@ -35,8 +35,8 @@ class VAEGANConfig(ConditionedConfig):
         critic_weight: Weight of what the critic teaches the decoder.
     """
 
-    kl_weight: float = 1.0
-    critic_weight: float = 1.0
+    kl_weight: float = 0.5
+    critic_weight: float = 3.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

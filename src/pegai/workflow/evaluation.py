@@ -230,7 +230,9 @@ def _refit(fitted: Fitted | None, request: EvaluationRequest) -> Refit | None:
     """
     if fitted is None:
         return None
-    synthesizer = make(fitted.method, read_settings(request.settings))
+    own = {k: v for k, v in fitted.to_file().settings.items() if k != "auto"}
+    chosen = own if request.settings is None else read_settings(request.settings)
+    synthesizer = make(fitted.method, chosen)
     guarantee = fitted.guarantee
 
     def refit(table: Table, number: int) -> Table:

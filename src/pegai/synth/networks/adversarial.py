@@ -26,14 +26,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pegai.synth.networks.blocks import Blocks
-from pegai.synth.networks.layout import Layout, Start, log_likelihood
-from pegai.synth.networks.nets import critic
-from pegai.synth.networks.training import Trainee, average
+from pegai.synth.networks.layout import Layout, Start, log_likelihood, pair_distance
+from pegai.synth.networks.nets import ConditionalGenerator, critic
+from pegai.synth.networks.training import MANY_ROWS, Trainee, average
 
 COLLAPSED = 0.5
-LEAD_LOW, LEAD_HIGH = 0.6, 0.85
+LEAD_LOW, LEAD_HIGH = 0.75, 0.9
 MAX_CRITIC_STEPS = 4
 SMOOTHING = 0.9
+WATCH_EVERY = 5
+LAZY = 4
+"""The penalty is taken every so many critic steps, with as much more weight (Karras et al. 2020,
+arXiv:1912.04958, section 3.1): it is most of what a step costs."""
 
 
 @dataclass(frozen=True)
@@ -64,47 +68,51 @@ class Adversarial(Trainee):
             "generator": optimizer(self.generator, rates.learning_rate),
             "critic": optimizer(self.critic, rates.learning_rate),
         }
-        self.counters = {"lead": 0.5, "critic_steps": 2.0, "variety": 1.0, "collapses": 0.0}
+        self.counters = {"lead": 0.5, "critic_steps": 2.0, "judgements": 0.0}
+        self.counters |= {"steps": 0.0, "variety": 1.0, "collapses": 0.0}
 
     def step(self, codes: np.ndarray) -> Mapping[str, Tensor | float]:
-        """As many critic steps as its lead asks for, on parts of the batch, then the generator's.
+        """As many critic steps as its lead asks for, then the generator's.
 
-        The batch serves all of them: the critic's steps differ by the fake rows.
+        The first critic step and the generator's share the fake rows, which are most of the cost.
         """
         rows, classes = self.layout.one_hot(codes)
-        critic_loss = torch.zeros(())
-        for _ in range(round(self.counters["critic_steps"])):
-            critic_loss = self._critic_step(rows, classes)
-        fake, loss = self._generator_step(classes)
+        real = self.layout.blocks.features(rows)
+        made = self.layout.fake(self.generator, classes, self.draws)
+        fake = self.layout.blocks.features(made)
+        judged = self._critic_step(real, fake.detach())
+        for _ in range(round(self.counters["critic_steps"]) - 1):
+            with torch.no_grad():
+                other = self.layout.fake(self.generator, classes, self.draws)
+                other = self.layout.blocks.features(other)
+            judged = self._critic_step(real, other)
+        fooled = self._generator_step(fake)
         average(self.kept, self.generator, self.rates.ema)
         self._adapt()
-        self._watch(rows, fake)
-        return {"critic": critic_loss.detach(), "generator": loss.detach(), **self.counters}
+        self._watch(rows, made.detach())
+        return {"critic": judged.detach(), "generator": fooled.detach(), **self.counters}
 
     def judge(self, codes: np.ndarray) -> float:
-        """Mean log-likelihood of the rows under the averaged generator."""
-        return log_likelihood(self.kept, self.layout, self.layout.blocks.one_hot(codes))
+        """How well the averaged generator explains the rows; see `explained`."""
+        return explained(self.kept, self.layout, codes)
 
-    def _critic_step(self, real_rows: Tensor, classes: Tensor) -> Tensor:
-        blocks = self.layout.blocks
-        with torch.no_grad():
-            fake = blocks.features(self.layout.fake(self.generator, classes, self.draws))
-        real = blocks.features(real_rows)
-        scores, loss = critic_loss(self.critic, real, fake, self.draws, self.rates.penalty)
+    def _critic_step(self, real: Tensor, fake: Tensor) -> Tensor:
+        scores, loss = critic_loss(self.critic, real, fake)
         right = float(((scores[0] > 0).float().mean() + (scores[1] < 0).float().mean()) / 2)
         self.counters["lead"] = SMOOTHING * self.counters["lead"] + (1 - SMOOTHING) * right
+        self.counters["judgements"] += 1
+        whole = loss
+        if self.counters["judgements"] % LAZY == 0:
+            whole = loss + LAZY * self.rates.penalty * slope(self.critic, real, fake, self.draws)
         self.optimizers["critic"].zero_grad()
-        loss.backward()
+        whole.backward()
         self.optimizers["critic"].step()
         return loss
 
-    def _generator_step(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        rows = self.layout.fake(self.generator, classes, self.draws)
-        loss = F.softplus(-self.critic(self.layout.blocks.features(rows))).mean()
-        self.optimizers["generator"].zero_grad()
-        loss.backward()
-        self.optimizers["generator"].step()
-        return rows.detach(), loss
+    def _generator_step(self, fake: Tensor) -> Tensor:
+        loss = F.softplus(-self.critic(fake)).mean()
+        learn(self.generator, self.optimizers["generator"], loss)
+        return loss
 
     def _adapt(self) -> None:
         lead, steps = self.counters["lead"], self.counters["critic_steps"]
@@ -115,6 +123,9 @@ class Adversarial(Trainee):
         self.counters["critic_steps"] = steps
 
     def _watch(self, real: Tensor, fake: Tensor) -> None:
+        self.counters["steps"] += 1
+        if self.counters["steps"] % WATCH_EVERY:
+            return
         now = variety(self.layout, real, fake)
         self.counters["variety"] = SMOOTHING * self.counters["variety"] + (1 - SMOOTHING) * now
         if self.counters["variety"] < COLLAPSED:
@@ -123,6 +134,19 @@ class Adversarial(Trainee):
                 group["lr"] /= 2
             self.counters["collapses"] += 1
             self.counters["variety"] = 1.0
+
+
+def explained(generator: ConditionalGenerator, layout: Layout, codes: np.ndarray) -> float:
+    """How well a generator explains held-back codes (rows, columns); more is better.
+
+    Of few rows: their mean log-likelihood, by Monte Carlo. Of `MANY_ROWS` or more: minus the mean
+    distance of two-way tables, which then has little noise, while the likelihood's estimate gets
+    worse with what the latent says.
+    """
+    rows = layout.blocks.one_hot(codes)
+    if len(rows) < MANY_ROWS:
+        return log_likelihood(generator, layout, rows)
+    return -pair_distance(generator, layout, rows)
 
 
 def new_critic(start: Start) -> nn.Sequential:
@@ -144,15 +168,29 @@ def optimizer(network: nn.Module, learning_rate: float) -> torch.optim.Optimizer
 
 
 def critic_loss(
-    judge: nn.Module, real: Tensor, fake: Tensor, draws: torch.Generator, penalty: float
+    judge: nn.Module, real: Tensor, fake: Tensor
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Scores of real and fake features (rows, width), and the critic's loss with its penalty."""
+    """Scores of real and fake features (rows, features), and the critic's loss."""
+    both = judge(torch.cat([real, fake]))
+    scores = both[: len(real)], both[len(real) :]
+    return scores, F.softplus(scores[1]).mean() + F.softplus(-scores[0]).mean()
+
+
+def slope(judge: nn.Module, real: Tensor, fake: Tensor, draws: torch.Generator) -> Tensor:
+    """Mean squared slope of the critic between real and fake features: the penalty."""
     mix = torch.rand(len(real), 1, generator=draws, device=real.device)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
-    slope = torch.autograd.grad(judge(between).sum(), between, create_graph=True)[0]
-    scores = judge(real), judge(fake)
-    loss = F.softplus(scores[1]).mean() + F.softplus(-scores[0]).mean()
-    return scores, loss + penalty * slope.square().sum(1).mean()
+    found = torch.autograd.grad(judge(between).sum(), between, create_graph=True)[0]
+    return found.square().sum(1).mean()
+
+
+def learn(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of one network on a loss that goes through others: theirs get no gradients."""
+    weights = list(network.parameters())
+    found = torch.autograd.grad(loss, weights)
+    for weight, gradient in zip(weights, found, strict=True):
+        weight.grad = gradient
+    optimizer.step()
 
 
 @torch.no_grad()

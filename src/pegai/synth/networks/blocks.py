@@ -69,6 +69,11 @@ class Blocks:
         sizes = torch.tensor(self.sizes, device=self.device)
         return torch.repeat_interleave(torch.arange(len(sizes), device=self.device), sizes)
 
+    @cached_property
+    def same_column(self) -> Tensor:
+        """Which pairs of places belong to one column, shape (width, width)."""
+        return self.column_of[:, None] == self.column_of[None, :]
+
     def one_hot(self, codes: np.ndarray) -> Tensor:
         """Codes (rows, columns) as float32 vectors (rows, width)."""
         out = torch.zeros(len(codes), self.width, device=self.device)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pegai.synth.networks.training import Trainee
 
 FILE = "checkpoint.safetensors"
+PARTS = {"identity", "begun", "groups", "counters", "step", "best_step", "looks"}
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,11 @@ def _header(path: Path) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["pegai"])
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+            header = json.loads((file.metadata() or {})["pegai"])
+        if any(part not in header for part in PARTS):
+            raise KeyError
+        return header
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"{path} is damaged or no checkpoint ({type(error).__name__})",
             hint="remove it and begin again",

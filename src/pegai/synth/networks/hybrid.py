@@ -14,10 +14,19 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from pegai.synth.networks.adversarial import Rates, critic_loss, new_critic, optimizer
-from pegai.synth.networks.layout import Start, log_likelihood
+from pegai.synth.networks.adversarial import (
+    LAZY,
+    Rates,
+    critic_loss,
+    explained,
+    learn,
+    new_critic,
+    optimizer,
+    slope,
+)
+from pegai.synth.networks.layout import Start
 from pegai.synth.networks.training import Trainee, average
 from pegai.synth.networks.variational import divergence, new_encoder, reconstruction, warm
 
@@ -37,30 +46,27 @@ class Hybrid(Trainee):
             "critic": self.critic,
             "kept": self.kept,
         }
+        self.both = nn.ModuleList([self.generator, self.encoder])
         self.optimizers = {
-            name: optimizer(self.networks[name], rates.learning_rate)
-            for name in ("generator", "encoder", "critic")
+            "both": optimizer(self.both, rates.learning_rate),
+            "critic": optimizer(self.critic, rates.learning_rate),
         }
-        self.counters = {"steps": 0.0}
+        self.counters = {"steps": 0.0, "judgements": 0.0}
 
     def step(self, codes: np.ndarray) -> Mapping[str, Tensor | float]:
         """A step of the critic, then one of encoder and decoder together."""
         rows, classes = self.layout.one_hot(codes)
-        judged = self._critic_step(rows, classes)
+        fake = self.layout.blocks.features(self.layout.fake(self.generator, classes, self.draws))
+        judged = self._critic_step(rows, fake.detach())
         mean, log_variance = self.encoder(self.layout.blocks.features(rows))
         noise = torch.randn(mean.shape, generator=self.draws, device=mean.device)
         latent = mean + noise * (log_variance / 2).exp()
         given_back = reconstruction(self.layout, self.generator(latent, classes), rows, classes)
         away = divergence(mean, log_variance)
-        fake = self.layout.blocks.features(self.layout.fake(self.generator, classes, self.draws))
         fooled = F.softplus(-self.critic(fake)).mean()
         divergent = self.kl_weight * warm(self.counters) * away
         loss = (given_back + divergent).mean() + self.critic_weight * fooled
-        for name in ("generator", "encoder"):
-            self.optimizers[name].zero_grad()
-        loss.backward()
-        for name in ("generator", "encoder"):
-            self.optimizers[name].step()
+        learn(self.both, self.optimizers["both"], loss)
         average(self.kept, self.generator, self.rates.ema)
         return {
             "critic": judged.detach(),
@@ -70,17 +76,17 @@ class Hybrid(Trainee):
         }
 
     def judge(self, codes: np.ndarray) -> float:
-        """Mean log-likelihood of the rows under the averaged generator."""
-        return log_likelihood(self.kept, self.layout, self.layout.blocks.one_hot(codes))
+        """How well the averaged generator explains the rows; see `explained`."""
+        return explained(self.kept, self.layout, codes)
 
-    def _critic_step(self, rows: Tensor, classes: Tensor) -> Tensor:
-        blocks = self.layout.blocks
-        with torch.no_grad():
-            fake = blocks.features(self.layout.fake(self.generator, classes, self.draws))
-        _, loss = critic_loss(
-            self.critic, blocks.features(rows), fake, self.draws, self.rates.penalty
-        )
+    def _critic_step(self, rows: Tensor, fake: Tensor) -> Tensor:
+        real = self.layout.blocks.features(rows)
+        _, loss = critic_loss(self.critic, real, fake)
+        self.counters["judgements"] += 1
+        whole = loss
+        if self.counters["judgements"] % LAZY == 0:
+            whole = loss + LAZY * self.rates.penalty * slope(self.critic, real, fake, self.draws)
         self.optimizers["critic"].zero_grad()
-        loss.backward()
+        whole.backward()
         self.optimizers["critic"].step()
         return loss

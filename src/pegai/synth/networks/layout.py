@@ -169,3 +169,28 @@ def log_likelihood(
         mixed = torch.logsumexp(mine @ shares.T, dim=1) - float(np.log(draws))
         total += float(mixed.sum())
     return total / max(len(rows), 1)
+
+
+@torch.no_grad()
+def pair_distance(
+    generator: ConditionalGenerator, layout: Layout, rows: Tensor, *, draws: int = 8192
+) -> float:
+    """Mean total variation distance of all two-way tables, of generated rows from real ones.
+
+    Args:
+        generator: The model.
+        layout: Of the rows.
+        rows: One-hot, shape (rows, width).
+        draws: Generated rows; always from the same stream, so that steps can be compared.
+    """
+    fixed = torch.Generator(layout.device).manual_seed(0)
+    blocks = layout.blocks
+    together = torch.zeros(blocks.width, blocks.width, device=layout.device)
+    for _ in range(max(draws // 2048, 1)):
+        classes = layout.draw_classes(2048, fixed)
+        logits = generator(layout.latents(2048, generator, fixed), classes)
+        made = layout.with_class(blocks.one_hot(blocks.draw(logits, fixed)), classes)
+        together += made.T @ made
+    away = together / max(draws // 2048, 1) / 2048 - rows.T @ rows / len(rows)
+    pairs = len(blocks.sizes) * (len(blocks.sizes) - 1)
+    return float(away.abs().masked_fill(blocks.same_column, 0.0).sum() / 2 / max(pairs, 1))

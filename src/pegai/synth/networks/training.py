@@ -19,7 +19,9 @@ from pegai.synth.networks.checkpoint import Checkpoint, Saved
 from pegai.synth.networks.priors import Mixture
 from pegai.synth.running import Run
 
-MAX_HELD_BACK = 2000
+MAX_HELD_BACK = 5000
+MANY_ROWS = 1000
+"""To judge by: so many make the distance of two-way tables a better judge than likelihood."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class Schedule:
     check_every: int = 20
     patience: int = 8
     least_steps: int = 400
+
+    @classmethod
+    def of(cls, learned: int, judged: int, max_steps: int) -> Schedule:
+        """For so many rows to learn and to judge by: with many, looks are rarer and waits longer.
+
+        What is learned from many rows gets better over thousands of steps, after a while in which
+        it gets worse.
+        """
+        batch = batch_size(learned)
+        if judged < MANY_ROWS:
+            return cls(batch, max_steps)
+        return cls(batch, max_steps, check_every=50, patience=30)
 
     def is_over(self, step: int, best_step: int) -> bool:
         """Whether nothing has improved for long enough."""
