@@ -154,7 +154,7 @@ def _promise_gates(evaluation: Evaluation, epsilon: float) -> tuple[Gate, ...]:
             reason = "No attack did better than the guarantee allows."
             found.append(Gate(name, "privacy", title, rule, value, "pass", reason))
             continue
-        reason = "An attack did better than the guarantee allows, at 5 % false alarms: treat it as broken."
+        reason = "An attack beat what is promised, at 5 % false alarms: treat it as broken."
         control = "Do not use this generator; report it, with the report and the ledger."
         found.append(Gate(name, "privacy", title, rule, value, "fail", reason, control))
     return tuple(found)
