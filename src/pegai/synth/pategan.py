@@ -6,9 +6,9 @@ added to the numbers of votes (GNMax, Papernot et al. 2018), and a student discr
 labels. The student sees generated rows and noisy labels only, and the generator the student, so
 that everything after the votes is post-processing.
 
-What differs from the published one: the generator starts from charged class-conditional one-way
-tables and is held to them; the number of teachers follows from the charged number of patients; one
-patient is counted as moving all votes of its teacher, whatever the votes are (see `privacy.pate`).
+What differs from the published one: the generator starts from charged class-conditional one-way tables and is held to them; the number of teachers
+follows from the charged number of patients; one patient is counted as moving all votes of its
+teacher, whatever the votes are (see `privacy.pate`).
 
 Teachers need many patients: with a few hundred, noise drowns the votes, and what the model knows is
 what the tables say.
@@ -34,14 +34,16 @@ from pegai.synth.grids import class_shares, code_tables
 from pegai.synth.latent import Begun, LatentMethod
 from pegai.synth.latent_config import ConditionedConfig
 from pegai.synth.latent_fitted import FittedLatent
-from pegai.synth.looks import COUNTS
+from pegai.synth.looks import COUNTS, hold_back
 from pegai.synth.rows import encode_rows, fit_encoder
 from pegai.synth.running import Run
 
 if TYPE_CHECKING:
-    from pegai.synth.networks.teachers import Rounds
+    from pegai.synth.networks.teachers import Judge, Rounds
+    from pegai.synth.networks.training import Outcome
 
 VOTES = "votes of teachers, GNMax"
+HAIR = 1e-9
 
 
 @final
@@ -128,55 +130,71 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
         """One Gaussian look at d one-way tables, then the rounds of votes."""
         self.config.heuristic.refuse_with_privacy()
         settings = self.config.privacy
-        whole = gaussian_noise_multiplier(privacy.epsilon, privacy.delta)
-        votes = whole * (settings.rounds / (1 - settings.counts_share)) ** 0.5
         # The accountant adds 1 / z^2 up in floats: a hair more noise keeps the sum below.
+        whole = gaussian_noise_multiplier(privacy.epsilon, privacy.delta) * (1 + HAIR)
+        votes = whole * (settings.rounds / (1 - settings.counts_share)) ** 0.5
         events = (
             GaussianEvent(COUNTS, whole / settings.counts_share**0.5),
-            GaussianEvent(VOTES, votes * (1 + 1e-12), settings.rounds),
+            GaussianEvent(VOTES, votes, settings.rounds),
         )
         return Plan.make(events, delta=privacy.delta, public=taken_as_public(schema))
 
     def _fit_plain(self, table: Table, rng: np.random.Generator, run: Run) -> FittedLatent:
+        from pegai.synth.networks.adversarial import explained
+        from pegai.synth.networks.training import MAX_HELD_BACK
+
         config = self.config
         encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
         codes, units = encode_rows(table, encoder), table.unit_codes()
+        learned, held = hold_back(units, config.held_back, rng)
         condition = self.condition(table.schema, private=False)
-        shares = class_shares(code_tables(encoder, codes, condition), smoothing=0.5)
+        shares = class_shares(code_tables(encoder, codes[learned], condition), smoothing=0.5)
         start = self._start(encoder, condition, shares, config.hidden, run, rng)
-        begun = Begun(encoder, codes, units, condition, start, float(units.max()) + 1)
-        return self._taught(table, begun, None, rng, run)
+        begun = Begun(
+            encoder, codes[learned], units[learned], condition, start, float(units.max()) + 1
+        )
+        judged = codes[rng.permutation(held if held.size else learned)[:MAX_HELD_BACK]]
+        outcome = self._taught(
+            table.take(learned),
+            begun,
+            judge=lambda model: explained(model, start.layout, judged),
+            session=None,
+            rng=rng,
+            run=run,
+        )
+        noisy = config.heuristic.on_weights(outcome.weights, rng)
+        return self._done(begun, replace(outcome, weights=noisy), None, None)
 
     def _fit_private(
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
     ) -> FittedLatent:
         begun = self._begin_private(table, session, rng, run)
-        return self._taught(table, begun, session, rng, run)
+        outcome = self._taught(table, begun, judge=None, session=session, rng=rng, run=run)
+        return self._done(begun, outcome, None, session.guarantee())
 
     def _taught(
         self,
         table: Table,
         begun: Begun,
+        *,
+        judge: Judge | None,
         session: Session | None,
         rng: np.random.Generator,
         run: Run,
-    ) -> FittedLatent:
+    ) -> Outcome:
         from pegai.synth.networks.teachers import train_by_votes
 
-        outcome = train_by_votes(
+        return train_by_votes(
             begun.start,
             begun.codes,
             _patients(table),
             rates=self.rates(),
             rounds=self._rounds(begun.patients),
             session=session,
+            judge=judge,
             rng=rng,
             run=run,
         )
-        if session is not None:
-            return self._done(begun, outcome, None, session.guarantee())
-        noisy = self.config.heuristic.on_weights(outcome.weights, rng)
-        return self._done(begun, replace(outcome, weights=noisy), None, None)
 
     def _rounds(self, patients: float) -> Rounds:
         """What the rounds are, for a number of patients that is charged or needs no charge."""

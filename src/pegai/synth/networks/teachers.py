@@ -7,19 +7,20 @@ the votes of one teacher and nothing else before the noise.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pegai.privacy.pate import TeacherPartition, noisy_votes, vote_counts
+from pegai.privacy.pate import TeacherPartition, noisy_votes, vote_counts, vote_deviation
 from pegai.privacy.session import Session
+from pegai.synth.grids import gaussian_multiplier
 from pegai.synth.networks.adversarial import Rates, new_critic, optimizer
 from pegai.synth.networks.layout import Start
-from pegai.synth.networks.nets import linear
+from pegai.synth.networks.nets import ConditionalGenerator, linear
 from pegai.synth.networks.private import FAKE_BATCH, Anchor
 from pegai.synth.networks.training import Outcome, arrays_of, average
 from pegai.synth.running import Run
@@ -29,6 +30,9 @@ TEACHER_BATCH = 64
 TEACHER_RATE = 5e-3
 REMEMBERED = 8
 """Rounds whose labels the student learns from: older ones are of another generator."""
+
+
+Judge = Callable[[ConditionalGenerator], float]
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def train_by_votes(
     rates: Rates,
     rounds: Rounds,
     session: Session | None,
+    judge: Judge | None,
     rng: np.random.Generator,
     run: Run,
 ) -> Outcome:
@@ -129,14 +134,17 @@ def train_by_votes(
         rates: Of student and generator.
         rounds: What is done.
         session: Draws the noise on votes; None counts them as they are.
+        judge: Says how good a generator is, so that the best round's is kept; None keeps the last.
         rng: Teachers: key, weights, batches.
         run: Told of the rounds; never of a loss of teachers.
     """
     teachers = Teachers(start, codes, patients, rounds, rng)
     student = new_critic(start)
     learning = optimizer(student, rates.learning_rate)
-    anchor, kept = Anchor(start, rates, 1.0), copy.deepcopy(start.generator)
+    slowed = replace(rates, learning_rate=rates.learning_rate * reliability(rounds, session))
+    anchor, kept = Anchor(start, slowed, 1.0), copy.deepcopy(start.generator)
     asked: list[tuple[Tensor, Tensor]] = []
+    best = Outcome(arrays_of(kept), 0, () if judge is None else (judge(kept),))
     for done in range(1, rounds.rounds + 1):
         fakes, questions = _features(start, 4 * FAKE_BATCH), _features(start, rounds.questions)
         votes = teachers.votes(fakes, questions, rng)
@@ -147,9 +155,33 @@ def train_by_votes(
             taught = F.softplus(-student(_features(start, FAKE_BATCH, grad=True))).mean()
             anchor.step(taught)
             average(kept, start.generator, rates.ema)
-        run.log({"step": done})
+        best = _better(best, kept, done * rounds.student_steps, judge)
+        run.log({"step": done, **({"held_back": best.held_back[-1]} if best.held_back else {})})
         run.progress("asking teachers, teaching the student", done / rounds.rounds)
-    return Outcome(arrays_of(kept), rounds.rounds * rounds.student_steps)
+    return best
+
+
+def reliability(rounds: Rounds, session: Session | None) -> float:
+    """How far labels can be trusted, from 0 to 1: teachers over teachers and noise, in votes.
+
+    Where noise drowns the votes the student learns noise, and a generator that followed it at full
+    speed would lose what it started with. Public, and charged.
+    """
+    if session is None:
+        return 1.0
+    multiplier = gaussian_multiplier(session.plan, rounds.label)
+    noise = vote_deviation(multiplier, questions=rounds.questions, classes=2)
+    return rounds.teachers / (rounds.teachers + noise)
+
+
+def _better(best: Outcome, kept: ConditionalGenerator, steps: int, judge: Judge | None) -> Outcome:
+    """The better of the best so far and the generator of this round, with one look more."""
+    if judge is None:
+        return Outcome(arrays_of(kept), steps)
+    looks = (*best.held_back, judge(kept))
+    if looks[-1] >= max(looks):
+        return Outcome(arrays_of(kept), steps, looks)
+    return Outcome(best.weights, best.steps, looks)
 
 
 def _labels(votes: np.ndarray, session: Session | None, label: str) -> Tensor:
