@@ -11,7 +11,7 @@ from pegai.synth.base import Synthesizer
 from pegai.synth.catalog import CATALOG, PRIVATE, make
 
 QUICK: dict[str, dict[str, Any]] = {
-    "auto": {"trees": {"trees": 2}, "aim": {"steps": 30, "components": 4}},
+    "auto": {"tvae": {"max_steps": 60, "hidden": 32}, "aim": {"steps": 30, "components": 4}},
     "gan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
     "ctgan": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12}},
     "tvae": {"max_steps": 60, "hidden": 32, "privacy": {"steps": 12, "hidden": 16}},

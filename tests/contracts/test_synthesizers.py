@@ -314,7 +314,7 @@ def test_a_model_of_an_unknown_method_is_refused(name: str, tmp_path: Path) -> N
     quick(name).fit(mixed_table(40), rng=1).save(tmp_path / "model")
     path = tmp_path / "model" / "model.json"
     content = json.loads(path.read_text())
-    assert content["method"] == {"auto": "trees"}.get(name, name)  # it saves what it chose
+    assert content["method"] == {"auto": "tvae"}.get(name, name)  # it saves what it chose
     content["format"] = "pegai-model/99"
     path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match="pegai-model/99"):

@@ -14,17 +14,23 @@ from pegai.synth.catalog import load, make
 from pegai.synth.files import ModelFile
 from pegai.synth.running import Run
 
-QUICK = {"trees": {"trees": 1}, "aim": {"steps": 10, "components": 2}}
+QUICK = {"trees": {"trees": 1}, "tvae": {"max_steps": 60}, "aim": {"steps": 10, "components": 2}}
 
 
 @pytest.mark.parametrize(
-    ("private", "limit", "chosen"),
-    [(False, 100, "trees"), (True, 100, "aim"), (True, 14, "aim"), (True, 13, "mst")],
+    ("rows", "limit", "chosen"),
+    [
+        (1999, 100, "tvae"),
+        (2000, 100, "trees"),
+        (None, 100, "aim"),
+        (None, 14, "aim"),
+        (None, 13, "mst"),
+    ],
 )
-def test_the_rules(private: bool, limit: int, chosen: str) -> None:
+def test_the_rules(rows: int | None, limit: int, chosen: str) -> None:
     schema = pegai.datasets.load_heart_disease("cleveland").schema
     assert len(schema.modelled) == 14
-    choice = Auto(AutoConfig(aim_columns=limit)).choose(schema, private=private)
+    choice = Auto(AutoConfig(aim_columns=limit)).choose(schema, rows=rows)
     assert choice.synthesizer.name == chosen
     assert choice.sentence.startswith(f"auto chose {chosen}: ")
 
@@ -40,7 +46,7 @@ def test_the_model_is_the_chosen_methods_own(private: bool, tmp_path: Path) -> N
         rng=None if private else 0,
         run=Run(lambda stage, share: told.append(stage)),
     )
-    assert model.method == ("aim" if private else "trees")
+    assert model.method == ("aim" if private else "tvae")
     said = [stage for stage in told if stage.startswith("auto chose")]
     assert len(said) == 1
     model.save(tmp_path / "model")
@@ -54,9 +60,16 @@ def test_the_same_as_the_chosen_method_with_the_same_seed() -> None:
     table = pegai.datasets.load_heart_disease("cleveland")
     drawn = [
         make(name, settings).fit(table, rng=3).sample(50, rng=4).frame
-        for name, settings in (("auto", QUICK), ("trees", QUICK["trees"]))
+        for name, settings in (
+            ("auto", QUICK),
+            ("tvae", QUICK["tvae"]),
+            ("auto", {**QUICK, "few_rows": 300}),
+            ("trees", QUICK["trees"]),
+        )
     ]
     assert drawn[0].equals(drawn[1])
+    assert drawn[2].equals(drawn[3])
+    assert not drawn[0].equals(drawn[2])
 
 
 def test_what_is_refused() -> None:

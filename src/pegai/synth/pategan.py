@@ -6,9 +6,10 @@ added to the numbers of votes (GNMax, Papernot et al. 2018), and a student discr
 labels. The student sees generated rows and noisy labels only, and the generator the student, so
 that everything after the votes is post-processing.
 
-What differs from the published one: the generator starts from charged class-conditional one-way tables and is held to them; the number of teachers
-follows from the charged number of patients; one patient is counted as moving all votes of its
-teacher, whatever the votes are (see `privacy.pate`).
+What differs from the published one: the generator starts from charged class-conditional one-way
+tables and is held to them; the number of teachers follows from the charged number of patients; how
+far the generator follows the student falls with the noise on votes; one patient is counted as
+moving all votes of its teacher, whatever the votes are (see `privacy.pate`).
 
 Teachers need many patients: with a few hundred, noise drowns the votes, and what the model knows is
 what the tables say.
