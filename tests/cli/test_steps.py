@@ -141,19 +141,119 @@ def test_the_same_seed_gives_the_same_bytes(pegai, clinic):
 
 
 @pytest.mark.parametrize("method", ["independent", "ctgan"])
-def test_a_large_sample_in_parts_is_the_sample_in_one_go(pegai, clinic, method, monkeypatch):
-    from pegai.synth import ctgan, independent
-    from pegai.workflow import steps
+def test_a_sample_is_what_sample_gives_and_a_larger_one_goes_on_from_it(
+    pegai, clinic, method, monkeypatch
+):
+    from pegai.workflow import sampling
 
-    monkeypatch.setattr(ctgan, "CHUNK_ROWS", 20)
-    monkeypatch.setattr(independent, "CHUNK_ROWS", 40)
-    monkeypatch.setattr(steps, "SAMPLE_ROWS", 40)
     settings = ["--settings", "quick.toml"] if method == "ctgan" else []
     pegai(f"fit patients.csv -s schema.json -o m -m {method} --seed 1", *settings)
-    done = pegai("sample m -n 130 -o s.parquet --seed 2")
+    done = pegai("sample m -n 40 -o s.parquet --seed 2 --jobs 2")
     assert "sampling" in done.err
-    whole = api.load(clinic / "m").sample(130, rng=2)
+    whole = api.load(clinic / "m").sample(40, rng=2)
     assert pl.read_parquet(clinic / "s.parquet").equals(whole.frame)
+    monkeypatch.setattr(sampling, "CHUNK_ROWS", 40)
+    assert pegai("sample m -n 130 -o t.parquet --seed 2", "--json").json["rows"] == 130
+    assert pl.read_parquet(clinic / "t.parquet").height == 130
+    assert pl.read_parquet(clinic / "t.parquet").head(40).equals(whole.frame)
+
+
+def as_parquet(clinic: Path) -> None:
+    """The clinic as one Parquet file and as a folder of two, cells as they stand."""
+    frame = pl.read_csv(clinic / "patients.csv", infer_schema=False)
+    frame.write_parquet(clinic / "patients.parquet")
+    (clinic / "parts").mkdir()
+    frame[:100].write_parquet(clinic / "parts" / "a.parquet")
+    frame[100:].write_parquet(clinic / "parts" / "b.parquet")
+
+
+def test_a_stream_is_fitted_like_the_file(pegai, clinic, monkeypatch):
+    from pegai.workflow import steps
+
+    as_parquet(clinic)
+    opened: list[str] = []
+    read = steps.open_stream
+
+    def noted(path, *rest, **more):
+        opened.append(Path(path).name)
+        return read(path, *rest, **more)
+
+    monkeypatch.setattr(steps, "open_stream", noted)
+    fit = "fit {} -s schema.json -o {} -m independent --seed 1"
+    pegai(fit.format("patients.parquet", "whole"))
+    pegai(fit.format("patients.parquet", "streamed"), "--stream")
+    pegai(fit.format("parts", "folder"))
+    monkeypatch.setattr(steps, "STREAMED_CELLS", 100)
+    pegai(fit.format("patients.parquet", "large"))
+    pegai(fit.format("patients.parquet", "asked"), "--no-stream")
+    assert opened == ["patients.parquet", "parts", "patients.parquet"]
+    models = [(clinic / m / "model.json").read_bytes() for m in ("whole", "streamed", "folder")]
+    assert models[0] == models[1] == models[2]
+
+
+def test_a_stream_that_can_not_be(pegai, clinic):
+    refused = pegai("fit patients.csv -s schema.json -o m --stream")
+    assert refused.code == 2
+    assert "only Parquet" in refused.err
+    empty = clinic / "empty"
+    empty.mkdir()
+    refused = pegai("fit empty -s schema.json -o m")
+    assert refused.code == 2
+    assert ".parquet" in refused.err
+
+
+def test_a_private_fit_of_a_stream_is_charged_like_another(pegai, clinic):
+    as_parquet(clinic)
+    line = "fit parts -s schema.json -o m -m mst --epsilon 1 --delta 1e-3"
+    assert pegai(line, "--json").json["guarantee"]["epsilon"] <= 1
+    pegai("fit patients.csv -s schema.json -o n -m mst --epsilon 1 --delta 1e-3 --dataset other")
+    # The same patients under another name: the fingerprint of a stream is that of the file.
+    lines = (clinic / "pegai-ledger.jsonl").read_text().splitlines()
+    charges = [json.loads(text) for text in lines]
+    found = [charge.get("fingerprint") or charge["body"]["fingerprint"] for charge in charges[1:]]
+    assert len(found) == 2
+    assert found[0] == found[1]
+
+
+def test_losses_are_written_as_they_come(pegai, clinic, monkeypatch):
+    from pegai.synth.independent import Independent
+
+    before = Independent._fit
+
+    def fit(self, table, session, rng, run):
+        run.log({"step": 1, "loss": 0.5, "part": "b"})
+        assert log.read_text().endswith('{"step": 1, "loss": 0.5, "part": "b"}\n')
+        run.log({"step": 2, "loss": float("nan")})
+        told.append((run.device, run.checkpoint))
+        return before(self, table, session, rng, run)
+
+    log, told = clinic / "losses.jsonl", []
+    log.write_text('{"step": 0}\n')
+    monkeypatch.setattr(Independent, "_fit", fit)
+    line = "fit patients.csv -s schema.json -o m -m independent --log losses.jsonl"
+    pegai(line, "--device cpu --checkpoint kept")
+    lines = [json.loads(text) for text in log.read_text().splitlines()]
+    assert lines == [
+        {"step": 0},
+        {"step": 1, "loss": 0.5, "part": "b"},
+        {"step": 2, "loss": None},
+    ]
+    assert told == [("cpu", Path("kept"))]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        ("--log absent/x.jsonl", 2, "absent"),
+        ("--device tpu", 2, "tpu"),
+        ("--checkpoint c --epsilon 1 --delta 1e-3", 3, "no checkpoint"),
+    ],
+)
+def test_a_run_that_can_not_be(pegai, clinic, more, code, said):
+    refused = pegai(f"fit patients.csv -s schema.json -o m -m independent {more}")
+    assert refused.code == code
+    assert said in refused.err
+    assert not (clinic / "m").exists()
 
 
 def test_private_fit_charges_and_says_so(pegai, clinic):

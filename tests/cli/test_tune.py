@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def test_json_and_quiet(pegai, clinic: Path) -> None:
         ("patients.csv -m independent --trials 0", 2, "at least 1"),
         ("patients.csv -m independent --max-minutes 0", 2, "above 0"),
         (f"patients.csv -m mst {BUDGET} --private-mode charge --trials 90", 3, "fewer trials"),
+        (
+            f"patients.csv -m mst {BUDGET} --private-mode charge --max-minutes 5",
+            2,
+            "fewer --trials",
+        ),
         ("absent.csv -m independent", 2, "absent.csv"),
     ],
 )
@@ -69,3 +75,30 @@ def test_what_is_refused(pegai, clinic: Path, line: str, code: int, said: str) -
     assert said in " ".join(done.err.split())
     assert not (clinic / "tuned").exists()
     assert not (clinic / "pegai-ledger.jsonl").exists()
+
+
+def test_settings_tuned_on_the_data_for_nothing_are_not_for_a_private_fit(
+    pegai, clinic: Path
+) -> None:
+    tuning = "tune patients.csv -s schema.json -m independent --trials 2 --repeats 1 -o tuned"
+    assert pegai(tuning).code == 0
+    fit = "fit patients.csv -s schema.json -m independent --settings tuned/settings.toml"
+    done = pegai(fit, *BUDGET.split(), "-o", "private")
+    assert done.code == 3
+    assert "without a charge" in " ".join(done.err.split())
+    assert "--private-mode simulate" in " ".join(done.err.split())
+    assert not (clinic / "private").exists()
+    assert not (clinic / "pegai-ledger.jsonl").exists()
+    assert pegai(fit, "-o", "plain").code == 0
+
+
+def test_where_charged_and_simulated_settings_come_from(pegai, clinic: Path) -> None:
+    assert pegai(LINE, "--trials 1").code == 0
+    charged = tomllib.loads((clinic / "tuned" / "settings.toml").read_text())
+    (entry,) = [e for e in Ledger(clinic / "pegai-ledger.jsonl").entries() if e.kind == "charge"]
+    assert charged["tuned_on"] == "charged"
+    (line,) = charged["tuned_charges"]
+    assert line.endswith(f"line {entry.index}, {entry.hash}")
+    simulate = f"tune -s schema.json -m mst {BUDGET} -n 60 --trials 1 --repeats 1 -o simulated"
+    assert pegai(simulate).code == 0
+    assert "tuned_on" not in (clinic / "simulated" / "settings.toml").read_text()

@@ -96,6 +96,7 @@ def test_a_study_goes_on_and_its_settings_fit(tmp_path: Path) -> None:
     assert first.made == 3
     assert first.record.trials[0].own
     settings = tomllib.loads((tmp_path / "tuned" / "settings.toml").read_text())
+    assert settings.pop("tuned_on") == "private data"
     make("independent", settings)
     record = json.loads((tmp_path / "tuned" / "tune.json").read_text())
     assert record["private_mode"] == "none"

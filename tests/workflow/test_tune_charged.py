@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 
 from pegai.data.conform import load_table
 from pegai.data.table import Table
-from pegai.errors import BudgetExceededError, PlanError
+from pegai.errors import BudgetExceededError, PlanError, UsageError
 from pegai.privacy.guarantee import Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.privacy.session import Session
-from pegai.schema import read_schema
+from pegai.schema import read_schema, schema_from_dict, write_schema
 from pegai.synth.catalog import make
 from pegai.workflow import tune_charged
 from pegai.workflow.tune import TuneConfig, TuneResult, tune
@@ -193,3 +194,81 @@ def test_a_part_admits_its_own_events_only(clinic: Path, tmp_path: Path) -> None
     with pytest.raises(PlanError, match="no event"):
         part.gaussian(SCORES, np.zeros(1), l2_sensitivity=1.0)
     assert session.remaining("trial 1: one-way tables") == 1
+
+
+def test_rules_that_no_row_keeps_are_refused_before_the_charge(clinic: Path) -> None:
+    raw = read_schema(clinic / "schema.json").to_dict()
+    both = {n: [*read_schema(clinic / "schema.json")[n].levels, None] for n in ("sex", "ward")}
+    raw["pegai"]["impossible"] = [both]
+    write_schema(schema_from_dict(raw), clinic / "schema.json")
+    with pytest.raises(UsageError, match="impossible"):
+        tune(config(clinic))
+    assert not (clinic / "patients.csv.ledger").exists()
+    assert not (clinic / "tuned patients.csv").exists()
+
+
+def test_pairs_of_very_many_cells_are_left_out_of_the_score(
+    clinic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = [f"{i}" for i in range(1500)]
+    whole = read_schema(clinic / "schema.json")
+    raw = whole.to_dict()
+    raw["fields"] = [f for f in raw["fields"] if f["name"] in ("mrn", "sex")]
+    raw["pegai"].pop("impossible", None)
+    like = next(f for f in raw["fields"] if f["name"] == "sex")
+    for name in ("much", "many"):
+        field = json.loads(json.dumps(like).replace('"sex"', f'"{name}"'))
+        field["categories"] = levels
+        raw["fields"].append(field)
+    rule = ScoringRule.of(schema_from_dict(raw))
+    sizes = [rule.grids[i].size * rule.grids[j].size for i, j in rule.pairs]
+    assert len(rule.pairs) == 2
+    assert max(sizes) <= tune_charged.MAX_CELLS
+    # With no pair left each column is looked at by itself.
+    monkeypatch.setattr(tune_charged, "MAX_CELLS", 1)
+    alone = ScoringRule.of(whole)
+    assert alone.pairs == tuple((i, i) for i in range(len(alone.grids)))
+    table = load_table(clinic / "patients.csv", whole, cell_by_cell=True)
+    assert np.abs(alone.scores(table, table)).max() <= 1
+
+
+def test_a_rule_that_cannot_be_made_costs_nothing(
+    clinic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ScoringRule, "of", fails)
+    with pytest.raises(MemoryError):
+        tune(config(clinic))
+    assert not Ledger(clinic / "patients.csv.ledger").entries()
+
+
+def test_when_a_single_fit_ended_is_not_written(
+    clinic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, sum_of = clinic / "tuned patients.csv" / "study.jsonl", ScoringRule.sum_of
+    sizes: list[int] = []
+
+    def watched(self: ScoringRule, *tables: Table) -> float:
+        sizes.append(study.stat().st_size)
+        return sum_of(self, *tables)
+
+    monkeypatch.setattr(ScoringRule, "sum_of", watched)
+    tune(config(clinic))
+    assert len(sizes) == 3
+    assert len(set(sizes)) == 1
+
+
+def test_rows_without_an_id_do_not_hide_what_was_spent(clinic: Path) -> None:
+    """The table is known again under another name, by the rows that a charge is bound to."""
+    frame = pl.read_csv(clinic / "patients.csv", infer_schema_length=0)
+    lost = frame.slice(0, 2).with_columns(mrn=pl.lit(""))
+    pl.concat([frame, lost]).write_csv(clinic / "patients.csv")
+    tune(config(clinic, trials=1))
+    ledger = Ledger(clinic / "patients.csv.ledger")
+    ledger.set_budget("clinic", 3.0, 1e-2)
+    before = ledger.path.read_bytes()
+    with pytest.raises(BudgetExceededError, match="and the fit after them"):
+        tune(replace(config(clinic, dataset="other"), folder=clinic / "again"))
+    assert ledger.path.read_bytes() == before

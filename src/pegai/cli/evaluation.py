@@ -44,7 +44,8 @@ def evaluate(
         typer.Option(min=1, help="Patients that the training rows were drawn from."),
     ] = None,
     settings: Annotated[
-        Path | None, typer.Option(help="Settings (TOML) for the audit's refits; default: the model's own.")
+        Path | None,
+        typer.Option(help="Settings (TOML) for the audit's refits; default: the model's own."),
     ] = None,
     vulnerable: Annotated[
         Path | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,7 +12,10 @@ from pegai.cli.show import JsonOption, QuietOption, SeedOption
 
 
 def fit(
-    data: Annotated[Path, typer.Argument(help="The training table: CSV, TSV, gzip or Parquet.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="The training table: CSV, TSV, gzip, Parquet or a folder of Parquet."),
+    ],
     schema: Annotated[Path, typer.Option("--schema", "-s", help="The schema file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     method: Annotated[
@@ -42,6 +45,33 @@ def fit(
     delimiter: Annotated[
         str | None, typer.Option(help="Of a CSV; default: detected, a comma for a private fit.")
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read Parquet chunk by chunk, not whole: the same model in less memory. Default: "
+            "above 20 million cells, and for a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(help="Where networks train. Only the CPU gives the same bytes for a seed."),
+    ] = "auto",
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="Losses as they come, a JSON object a line, behind what is in the file. "
+            "A private fit tells of steps only."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps the state of training: the same command goes on from it. "
+            "Refused for a private fit."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
     seed: SeedOption = None,
     as_json: JsonOption = False,
@@ -56,9 +86,10 @@ def fit(
 
     Example: pegai fit train.csv -s schema.json --epsilon 1 --delta 1e-4 -o model
     """
-    from pegai.workflow.steps import fit_file
+    from pegai.synth.running import Run
+    from pegai.workflow.steps import fit_file, json_lines
 
-    with show.progress(quiet=quiet) as bar:
+    with show.progress(quiet=quiet) as bar, json_lines(log) as losses:
         model, seconds = fit_file(
             data,
             schema,
@@ -74,6 +105,8 @@ def fit(
             progress=bar,
             encoding=encoding,
             delimiter=delimiter,
+            stream=stream,
+            run=Run(log=losses, device=device, checkpoint=checkpoint),
         )
     guarantee = None if model.guarantee is None else model.guarantee.to_dict()
 
@@ -106,22 +139,26 @@ def sample(
         list[str] | None,
         typer.Option(help="column=value that every row must have; repeat it. 'age=' is missing."),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=0, help="Processes; 0 is one a core. The same bytes."),
+    ] = 1,
     seed: SeedOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Draw synthetic patients from a model.
+    """Draw synthetic patients from a model, any number of them: chunks go to the disk as they come.
 
     Example: pegai sample model -n 500 --given sex=1 --given num=1 -o men.csv
     """
     from pegai.workflow.steps import sample_file
 
     with show.progress(quiet=quiet) as bar:
-        table = sample_file(model, rows, out, given=given or [], seed=seed, progress=bar)
-    content = {"file": str(out), "rows": len(table), "columns": table.schema.names}
+        done = sample_file(model, rows, out, given=given or [], seed=seed, progress=bar, jobs=jobs)
+    content = {"file": str(out), "rows": done.rows, "columns": list(done.columns)}
 
     def text() -> None:
-        show.say(f"wrote {out}: {len(table)} rows, {len(table.schema.names)} columns", quiet=quiet)
+        show.say(f"wrote {out}: {done.rows} rows, {len(done.columns)} columns", quiet=quiet)
         show.suggest(
             *("pegai", "evaluate", "--synthetic", out, "--model", model),
             *("--train", "TRAIN", "--holdout", "HOLDOUT", "-s", "SCHEMA", "-o", "report"),

@@ -42,7 +42,7 @@ def tune(
         typer.Option(help="Trials in all; default 50, or 8 where each is charged."),
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(help="Begin no trial after so many minutes.")
+        float | None, typer.Option(help="Begin no trial after so many minutes; not with charge.")
     ] = None,
     repeats: Annotated[
         int, typer.Option(help="Inner splits, or simulated tables, of each trial.")

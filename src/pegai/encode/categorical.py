@@ -135,15 +135,25 @@ class CategoricalEncoder:
 
     def decode(self, codes: np.ndarray, rng: np.random.Generator) -> pl.Series:
         """Texts of codes, null for missing; the rare code draws among its levels."""
-        levels = np.array([*self.common, *([None] * (self.size - len(self.common)))], dtype=object)
-        values = levels[codes]
+        return self.levels.gather(self._places(codes, rng)).alias(self.column.name)
+
+    @property
+    def levels(self) -> pl.Series:
+        """What is decoded to: the common levels, null for missing, then the rare levels."""
+        return pl.Series([*self.common, None, *self.rare], dtype=pl.String)
+
+    def _places(self, codes: np.ndarray, rng: np.random.Generator) -> pl.Series:
+        """Where in `levels` each code is."""
+        common = len(self.common)
+        # Of the few codes there are, the rare one comes before the one for missing.
+        place = np.append(np.arange(common), [common, common]).astype(np.uint32)
+        places = place[codes]
         if self.rare:
-            drawn = codes == len(self.common)
+            drawn = np.flatnonzero(codes == common)
             shares = np.asarray(self.rare_shares)
-            values[drawn] = rng.choice(
-                np.array(self.rare, dtype=object), size=int(drawn.sum()), p=shares / shares.sum()
-            )
-        return pl.Series(self.column.name, values.tolist(), dtype=pl.String)
+            chosen = rng.choice(len(self.rare), size=len(drawn), p=shares / shares.sum())
+            places[drawn] = common + 1 + chosen
+        return pl.Series(places)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, without the column (it is in the schema)."""

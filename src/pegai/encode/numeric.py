@@ -253,18 +253,24 @@ class NumericEncoder:
         return values
 
     def _with_spikes(self, values: np.ndarray, bins: np.ndarray, draw: np.ndarray) -> np.ndarray:
-        width = max((len(s) for s in self.spikes), default=0)
-        if width == 0:
+        """Values in whose place one of their bin's shared values comes, where `draw` says so.
+
+        Args:
+            values: Shape (rows,).
+            bins: Of each row.
+            draw: In [0, 1); below the sum of the bin's shares a row gets a shared value.
+        """
+        upper = [np.cumsum(shares) for shares in self.spike_shares]
+        hit = np.flatnonzero(draw < np.array([u[-1] if len(u) else 0.0 for u in upper])[bins])
+        if not len(hit):
             return values
-        shares = np.zeros((len(self.spikes), width))
-        points = np.zeros((len(self.spikes), width))
-        for b, (values_b, shares_b) in enumerate(zip(self.spikes, self.spike_shares, strict=True)):
-            points[b, : len(values_b)] = values_b
-            shares[b, : len(shares_b)] = shares_b
-        upper = np.cumsum(shares, axis=1)[bins]
-        which = (draw[:, None] >= upper).sum(axis=1)
-        hit = which < width
-        return np.where(hit, points[bins, np.minimum(which, width - 1)], values)
+        # All bins on one line, a unit apart: one search serves every row.
+        line = np.concatenate([b + u for b, u in enumerate(upper)])
+        at = np.searchsorted(line, bins[hit] + draw[hit], side="right")
+        ends = np.cumsum([len(u) for u in upper])
+        at = np.clip(at, np.append(0, ends[:-1])[bins[hit]], ends[bins[hit]] - 1)
+        values[hit] = np.concatenate([np.asarray(s, float) for s in self.spikes])[at]
+        return values
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, without the column (it is in the schema)."""

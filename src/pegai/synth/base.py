@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, cast, final
 
 import numpy as np
 import polars as pl
 
+from pegai.data.stream import TableStream
 from pegai.data.table import Table
 from pegai.errors import (
     DataError,
@@ -29,6 +30,7 @@ from pegai.synth.conditions import Given, check_given, keeping_rules
 from pegai.synth.constraints.forms import Forms
 from pegai.synth.constraints.possible import require_any_row
 from pegai.synth.files import ModelFile, write_model
+from pegai.synth.rows import chunks
 from pegai.synth.running import Run
 
 MAX_ROWS = 1_000_000_000
@@ -121,7 +123,7 @@ class Synthesizer(ABC):
     @final
     def fit(
         self,
-        table: Table,
+        table: Table | TableStream,
         *,
         privacy: Privacy | None = None,
         rng: np.random.Generator | int | None = None,
@@ -131,7 +133,8 @@ class Synthesizer(ABC):
         """Learn a table.
 
         Args:
-            table: One row a visit or patient; identifiers and the patient id are left out.
+            table: One row a visit or patient; identifiers and the patient id are left out. A
+                stream gives the same model as the table in memory.
             privacy: The budget; None fits without a guarantee.
             rng: Seed or generator for a fit without privacy. A private fit refuses it: whoever
                 knows the seed of the noise can take the noise away.
@@ -156,8 +159,9 @@ class Synthesizer(ABC):
         if privacy is None:
             check_rows(table)
             run = replace(run, seeded=rng is not None)
-            forms = Forms.of(table.schema, table)
-            learned = self._fit(forms.table(table), None, as_generator(rng, "model"), run)
+            forms = Forms.of(table.schema, _shown_to_forms(table))
+            rows = _in_forms(table, forms)
+            learned = self._fit(rows, None, as_generator(rng, "model"), run)
             return _in_form(learned, forms)
         if not self.private:
             raise self.has_no_private_form()
@@ -167,7 +171,7 @@ class Synthesizer(ABC):
                 hint="leave the seed out; sampling from the fitted model may be seeded",
             )
         check_public(table.schema)
-        table = known_patients(table)
+        table = known_patients(table) if isinstance(table, Table) else table.known_patients()
         # Of the schema alone: a form that a patient's missing value chose would tell of them.
         forms = Forms.of(table.schema)
         if run.checkpoint is not None:
@@ -188,7 +192,7 @@ class Synthesizer(ABC):
         )
         # An audit compares two fits that differ by a patient: nothing else may differ.
         streams = Streams.fresh() if recorder is None else Streams(AUDIT_SEED)
-        learned = self._fit(forms.table(table), session, streams.get("model"), run)
+        learned = self._fit(_in_forms(table, forms), session, streams.get("model"), run)
         return _in_form(learned, forms)
 
     def check(self, schema: Schema) -> None:  # noqa: B027
@@ -235,6 +239,25 @@ class Synthesizer(ABC):
         return {}
 
 
+def _shown_to_forms(table: Table | TableStream) -> Table:
+    """What of a table forms look at: which cells are missing beside which, in columns of rules."""
+    if isinstance(table, Table):
+        return table
+    ruled = {name for rule in table.schema.rules for name in rule.columns}
+    if not ruled:
+        return next(table.chunks(1))
+    return table.missing_patterns([name for name in table.schema.names if name in ruled])
+
+
+def _in_forms(table: Table | TableStream, forms: Forms) -> Table:
+    """The table as it is learned. A stream offers all that a method may ask of a table."""
+    if isinstance(table, Table):
+        return forms.table(table)
+    if not forms.forms:
+        return cast("Table", table)
+    return cast("Table", table.changed(forms.table, forms.learned_schema))
+
+
 def _in_form(model: Fitted, forms: Forms) -> Fitted:
     """The model, giving back the columns of the user's schema."""
     if not forms.forms:
@@ -268,7 +291,7 @@ def as_generator(rng: np.random.Generator | int | None, name: str) -> np.random.
     return streams.get("model" if name == "model" else "sample")
 
 
-def check_table(table: Table) -> None:
+def check_table(table: Table | TableStream) -> None:
     """Refuse tables that no method can learn.
 
     Raises:
@@ -279,7 +302,7 @@ def check_table(table: Table) -> None:
     check_schema(table.schema)
 
 
-def check_rows(table: Table) -> None:
+def check_rows(table: Table | TableStream) -> None:
     """Refuse a table without rows; a private fit must not, since that tells there are none.
 
     Raises:
@@ -361,7 +384,7 @@ def check_public(schema: Schema) -> None:
         )
 
 
-def table_bytes(table: Table, chunk_rows: int = 100_000) -> Iterator[bytes]:
+def table_bytes(table: Table | TableStream, chunk_rows: int = 100_000) -> Iterator[bytes]:
     """The table's content as bytes, for the ledger's keyed fingerprint."""
-    for part in table.frame.iter_slices(chunk_rows):
-        yield part.write_csv(include_header=False).encode()
+    for part in chunks(table, chunk_rows):
+        yield part.frame.write_csv(include_header=False).encode()

@@ -21,6 +21,7 @@ from pegai.privacy.events import GaussianEvent
 from pegai.privacy.guarantee import Plan
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
+from pegai.synth.rows import chunks, modelled
 
 WHOLE = 2**16
 """The integer weight of a patient, where one can have several rows; else it is 1."""
@@ -197,6 +198,10 @@ class PatientWeights:
         units = table.unit_codes()
         return cls(np.floor(WHOLE / np.bincount(units)[units]), WHOLE)
 
+    def part(self, start: int, end: int) -> PatientWeights:
+        """Those of some rows; a patient's other rows may be elsewhere, and still count."""
+        return PatientWeights(None if self.rows is None else self.rows[start:end], self.whole)
+
 
 def class_tables(
     grids: list[Grid], table: Table, *, split_by: Column | None, weights: PatientWeights
@@ -322,11 +327,13 @@ def noisy_look(
         single_values: Whether to look for shared values too.
         noise_multiplier: Of this look, where `label` is a filter.
     """
-    columns, weights = table.modelled(), PatientWeights.of(table)
+    columns, weights = modelled(table), PatientWeights.of(table)
     grids = [Grid.of(column, bins, zero=True) for column in columns.columns]
     single = value_grids(columns.schema) if single_values else []
-    exact = class_tables(grids, columns, split_by=split_by, weights=weights)
-    exact += class_tables(single, columns, split_by=None, weights=weights)
+    exact = [
+        *_counted(grids, columns, split_by, weights),
+        *_counted(single, columns, None, weights),
+    ]
     noisy = release_tables(
         session, label, exact, whole=weights.whole, noise_multiplier=noise_multiplier
     )
@@ -339,6 +346,21 @@ def noisy_look(
         for grid, counts in zip(single, by_value, strict=True)
     }
     return Look(columns.schema, grids, tables, spikes, deviation)
+
+
+def _counted(
+    grids: list[Grid], columns: Table, split_by: Column | None, weights: PatientWeights
+) -> list[np.ndarray]:
+    """As `class_tables`, chunk by chunk: the sums are of integers, so the cuts change nothing."""
+    if not grids:
+        return []
+    tables, start = [], 0
+    for chunk in chunks(columns):
+        rows = weights.part(start, start + len(chunk))
+        part = class_tables(grids, chunk, split_by=split_by, weights=rows)
+        tables = [a + b for a, b in zip(tables, part, strict=True)] if tables else part
+        start += len(chunk)
+    return tables
 
 
 def value_grids(schema: Schema) -> list[Grid]:

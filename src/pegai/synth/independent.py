@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import polars as pl
 
 from pegai.data.table import Table
-from pegai.encode.table import TableEncoder, summarize
+from pegai.encode.table import TableEncoder
 from pegai.errors import UsageError
 from pegai.privacy.calibrate import gaussian_noise_multiplier
 from pegai.privacy.events import GaussianEvent
@@ -30,10 +29,10 @@ from pegai.synth.grids import (
     look_deviation,
     noisy_look,
 )
+from pegai.synth.rows import chunks, decoded, fit_encoder, modelled
 from pegai.synth.running import Run
 
 COUNTS = "one-way tables"
-CHUNK_ROWS = 262_144
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,11 @@ class Independent(Synthesizer):
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> FittedIndependent:
-        columns = table.modelled()
         if session is None:
-            encoder = TableEncoder.fit(
-                summarize([columns]), max_bins=self.config.max_bins, min_count=self.config.min_count
+            encoder = fit_encoder(
+                table, max_bins=self.config.max_bins, min_count=self.config.min_count
             )
-            tables = code_tables(encoder, encoder.encode(columns), None)
+            tables = _count(table, encoder)
         else:
             look = noisy_look(session, COUNTS, table, bins=self.config.grid_bins, split_by=None)
             encoder = look.encoder(max_bins=self.config.max_bins)
@@ -99,6 +97,12 @@ class Independent(Synthesizer):
         shares = tuple(part[0] for part in class_shares(tables, smoothing=0.0))
         guarantee = None if session is None else session.guarantee()
         return FittedIndependent(encoder, shares, self.settings(), guarantee)
+
+
+def _count(table: Table, encoder: TableEncoder) -> list[np.ndarray]:
+    """Exact one-way tables, counted chunk by chunk."""
+    parts = (code_tables(encoder, encoder.encode(c), None) for c in chunks(modelled(table)))
+    return [np.sum(columns, axis=0) for columns in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +129,11 @@ class FittedIndependent(Fitted):
         return self.encoder.schema
 
     def _sample(self, n: int, given: Given, rng: np.random.Generator) -> Table:
-        parts: list[pl.DataFrame] = []
-        for start in range(0, n, CHUNK_ROWS):
-            rows = min(CHUNK_ROWS, n - start)
+        def draw(rows: int) -> np.ndarray:
             codes = [rng.choice(len(p), size=rows, p=p / p.sum()) for p in self.shares]
-            parts.append(self.encoder.decode(np.column_stack(codes), rng).frame)
-        return fix_given(Table(pl.concat(parts), self.schema), given)
+            return np.column_stack(codes)
+
+        return fix_given(decoded(self.encoder, n, draw, rng), given)
 
     def to_file(self) -> ModelFile:
         """The content of the model folder."""

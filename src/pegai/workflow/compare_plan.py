@@ -22,6 +22,7 @@ from pegai.synth.base import learned_schema, table_bytes
 from pegai.synth.catalog import CATALOG, make
 from pegai.workflow.config import DataSection, DeidentifySection, FitSection, RunConfig
 from pegai.workflow.training import check_methods
+from pegai.workflow.tune_origin import settings_for
 
 NO_PRIVACY = "none"
 MAX_REPLICATES = 100
@@ -137,7 +138,8 @@ def check_config(config: CompareConfig) -> None:
     Raises:
         UsageError: A number is out of range, delta is missing, or there are settings of a method
             that is not compared.
-        PrivacyError: An epsilon or delta is out of range.
+        PrivacyError: An epsilon or delta is out of range, or settings were tuned on private data
+            without a charge and one fit is private.
     """
     if not 1 <= config.replicates <= MAX_REPLICATES:
         raise UsageError(
@@ -153,28 +155,39 @@ def check_config(config: CompareConfig) -> None:
             "a private epsilon needs a delta",
             hint=f"--delta, at most 1 / (10 x patients) is usual; or only --epsilons {NO_PRIVACY}",
         )
-    foreign = [name for name in config.settings if name not in config.methods]
+    settings = _settings(config)
+    foreign = [name for name in settings if name not in config.methods]
     if foreign:
         raise UsageError(
             f"the settings name {foreign[0]!r}, which is not compared",
             hint="the file has one table a method, such as [ctgan]; compared are: "
             f"{', '.join(config.methods)}",
         )
-    bare = [name for name, found in config.settings.items() if not isinstance(found, dict)]
+    bare = [name for name, found in settings.items() if not isinstance(found, dict)]
     if bare:
         raise UsageError(f"the settings of {bare[0]!r} are no table", hint=f"as in [{bare[0]}]")
     check_methods(_sections(config))
 
 
+def _settings(config: CompareConfig) -> dict[str, dict[str, Any]]:
+    """The settings by method, without what the file and its tables say of where they come from."""
+    found = settings_for(config.settings, private=config.is_private)
+    return {
+        name: settings_for(own, private=config.is_private) if isinstance(own, dict) else own
+        for name, own in found.items()
+    }
+
+
 def _sections(config: CompareConfig) -> list[FitSection]:
     """Each method at each epsilon, from the strongest guarantee to none."""
+    settings = _settings(config)
     return [
         FitSection(
             method=method,
             epsilon=epsilon,
             delta=None if epsilon is None else config.delta,
             replicates=config.replicates,
-            settings=dict(config.settings.get(method, {})),
+            settings=settings.get(method, {}),
         )
         for method in config.methods
         for epsilon in sorted(config.epsilons, key=lambda e: math.inf if e is None else e)
@@ -190,8 +203,9 @@ def cells_for(config: CompareConfig, schema: Schema) -> tuple[list[FitSection], 
     """
     cells: list[FitSection] = []
     left_out: list[str] = []
+    settings = _settings(config)
     for method in config.methods:
-        make(method, dict(config.settings.get(method, {}))).check(schema)
+        make(method, settings.get(method, {})).check(schema)
     for cell in _sections(config):
         why = _why_not(cell, schema)
         if not why:

@@ -231,7 +231,10 @@ def _refit(fitted: Fitted | None, request: EvaluationRequest) -> Refit | None:
     if fitted is None:
         return None
     own = {k: v for k, v in fitted.to_file().settings.items() if k != "auto"}
-    chosen = own if request.settings is None else read_settings(request.settings)
+    # No ledger is charged and nothing leaves: settings from any source will do.
+    chosen = own
+    if request.settings is not None:
+        chosen = read_settings(request.settings, private=False)
     synthesizer = make(fitted.method, chosen)
     guarantee = fitted.guarantee
 

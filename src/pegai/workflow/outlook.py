@@ -26,7 +26,7 @@ def method_outlook(
     Raises:
         PegaiError: What `Synthesizer.fit` would refuse before it reads a row.
     """
-    synthesizer, declared = make(method, read_settings(settings)), read_schema(schema)
+    synthesizer, declared = make(method, read_settings(settings, private=True)), read_schema(schema)
     check_schema(declared)
     synthesizer.check(declared)
     check_public(declared)

@@ -16,7 +16,7 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -85,6 +85,65 @@ def in_workers(
                 return
             else:
                 raise event.content
+
+
+def on_backend(
+    function: Call,
+    calls: Sequence[tuple[Any, ...]],
+    *,
+    jobs: int | None,
+    stop: Callable[[], None],
+) -> Generator[tuple[int, Any]]:
+    """As `in_workers`, or where `joblib.parallel_config` says: on threads, on Dask, on Ray.
+
+    Only for calls that hold nothing private: another backend's workers are not ended with their
+    parent, and may be on other machines.
+
+    Args:
+        function: A function of a module; gets the arguments of a call and a `Tell`.
+        calls: The arguments of each call.
+        jobs: Workers; None is 1, or what the backend was set to; below 1 is one a core.
+        stop: Called when a call failed on another backend. Calls that have not begun can't be taken
+            back everywhere, so they run, and have to end at once after this.
+
+    Raises:
+        PegaiError: What a call raised.
+        DataError: A worker died.
+    """
+    from joblib import Parallel, delayed
+    from joblib.parallel import BACKENDS, get_active_backend
+
+    backend, set_to = get_active_backend()
+    if isinstance(backend, BACKENDS["loky"]):
+        workers = jobs if jobs is not None else set_to if isinstance(set_to, int) else 1
+        yield from in_workers(function, calls, jobs=workers, told=lambda *_: None)
+        return
+    streams = getattr(backend, "supports_return_generator", False)
+    team = Parallel(
+        n_jobs=jobs if jobs is None or jobs > 0 else -1,
+        return_as="generator_unordered" if streams else "list",
+        batch_size=1,  # pyright: ignore[reportArgumentType]
+    )
+    tasks = (delayed(_answer)(function, number, call) for number, call in enumerate(calls))
+    failure: PegaiError | None = None
+    for event in _found_dead(team(tasks)):
+        if event.kind == "done" and failure is None:
+            yield event.number, event.content
+        elif event.kind == "failed" and failure is None:
+            failure = event.content
+            stop()
+    if failure is not None:
+        raise failure
+
+
+def _found_dead(events: Iterable[Any]) -> Iterator[_Event]:
+    """What workers answer, up to an error that is not of a call but of a worker."""
+    try:
+        for event in events:
+            if event is not None:
+                yield event
+    except Exception as error:
+        raise _died(error) from None
 
 
 def _numbered(told: Callable[[int, str, float], None], number: int) -> Tell:

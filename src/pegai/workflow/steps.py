@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from pegai.audit.artefacts import scan
 from pegai.audit.findings import Finding
@@ -18,21 +17,24 @@ from pegai.data.atomic import MODEL_MARKER, atomic_write_text, check_file, check
 from pegai.data.conform import load_table
 from pegai.data.files import check_output, read_frame, write_frame, write_table
 from pegai.data.splits import split, split_independently
+from pegai.data.stream import TableStream, cells, is_parquet, open_stream
 from pegai.data.table import Table
-from pegai.errors import SeedRefusedError, UsageError
+from pegai.errors import DataError, SeedRefusedError, UsageError
 from pegai.privacy.guarantee import Privacy
-from pegai.schema import read_schema, write_schema
+from pegai.schema import Schema, read_schema, write_schema
 from pegai.schema.infer import infer
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, Given, as_generator, check_public
+from pegai.synth.base import Fitted, Given, check_public
 from pegai.synth.catalog import load, make
-from pegai.synth.running import Progress, Run
+from pegai.synth.running import Log, Progress, Run, unlogged
 from pegai.workflow.config import DeidentifySection, config_error
 from pegai.workflow.deidentification import Cleaned, clean
 from pegai.workflow.facts import dataset_name
+from pegai.workflow.sampling import Sampled, sample_to_file
+from pegai.workflow.tune_origin import settings_for
 
-SAMPLE_ROWS = 262_144
-"""Rows sampled between two signs of life; a multiple of every generator's own chunk."""
+STREAMED_CELLS = 20_000_000
+"""Parquet of more cells than this, a million rows of 20 columns, is read as a stream."""
 
 
 def fit_file(
@@ -51,15 +53,22 @@ def fit_file(
     progress: Progress,
     encoding: str | None = None,
     delimiter: str | None = None,
+    stream: bool | None = None,
+    run: Run | None = None,
 ) -> tuple[Fitted, float]:
     """Fit a method on a file and write the model folder; returns it and the seconds.
 
+    `stream` reads Parquet chunk by chunk, as often as it takes, instead of whole: the same model in
+    less memory. None does so for a folder, and beyond `STREAMED_CELLS`. Of `run`, `progress` takes
+    the place.
+
     Raises:
         UsageError: epsilon without delta or the other way round, or the folder is in the way.
+        PrivacyError: With epsilon, the settings were tuned on private data without a charge.
         PegaiError: As `Synthesizer.fit`.
     """
     start = time.perf_counter()
-    synthesizer = make(method, read_settings(settings))
+    synthesizer = make(method, read_settings(settings, private=epsilon is not None))
     declared = read_schema(schema)
     privacy = _privacy(epsilon, delta, seed)
     if privacy is not None:
@@ -72,17 +81,55 @@ def fit_file(
         )
     check_folder(out, overwrite=overwrite)
     progress("reading", 0.0)
-    table = load_table(
-        data,
-        declared,
-        extra="drop",
-        encoding=encoding,
-        delimiter=delimiter,
-        cell_by_cell=privacy is not None,
-    )
-    model = synthesizer.fit(table, privacy=privacy, rng=seed, run=Run(progress))
+    table: Table | TableStream
+    if _is_streamed(data, declared, stream):
+        table = open_stream(data, declared, cell_by_cell=privacy is not None)
+    else:
+        table = load_table(
+            data,
+            declared,
+            extra="drop",
+            encoding=encoding,
+            delimiter=delimiter,
+            cell_by_cell=privacy is not None,
+        )
+    run = replace(run or Run(), progress=progress)
+    model = synthesizer.fit(table, privacy=privacy, rng=seed, run=run)
     model.save(out, overwrite=overwrite)
     return model, time.perf_counter() - start
+
+
+def _is_streamed(data: Path, schema: Schema, stream: bool | None) -> bool:
+    if stream is not None:
+        return stream
+    if data.is_dir():
+        return True
+    return is_parquet(data) and data.exists() and cells(data, schema) > STREAMED_CELLS
+
+
+@contextmanager
+def json_lines(path: Path | None) -> Generator[Log]:
+    """A log that writes each line of figures to a file at once, behind what is there.
+
+    Raises:
+        DataError: It can't be opened for writing.
+    """
+    if path is None:
+        yield unlogged
+        return
+    try:
+        file = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: can't be written ({error.strerror})") from None
+
+    def log(figures: Mapping[str, float | int | str]) -> None:
+        # NaN is no JSON.
+        plain = {k: None if v != v else v for k, v in figures.items()}  # noqa: PLR0124
+        file.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        file.flush()
+
+    with file:
+        yield log
 
 
 def _privacy(epsilon: float | None, delta: float | None, seed: int | None) -> Privacy | None:
@@ -101,16 +148,23 @@ def _privacy(epsilon: float | None, delta: float | None, seed: int | None) -> Pr
     return Privacy(epsilon, delta)
 
 
-def read_settings(path: Path | None) -> dict[str, Any]:
+def read_settings(path: Path | None, *, private: bool | None = None) -> dict[str, Any]:
     """The settings of a method from a TOML file; none without one.
+
+    Args:
+        path: The file.
+        private: Whether a fit with a budget will use them. None leaves what the file says about
+            where they come from in, for `tune_origin.settings_for`; no method takes it.
 
     Raises:
         UsageError: There is no such file, or it is not TOML.
+        PrivacyError: For a private fit, they were tuned on private data without a charge.
     """
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return found if private is None else settings_for(found, private=private)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -134,21 +188,19 @@ def scan_model(folder: Path, *, data: Path | None, schema: Path | None) -> list[
 
 
 def sample_file(
-    model: Path, rows: int, out: Path, *, given: Sequence[str], seed: int | None, progress: Progress
-) -> Table:
-    """Sample a model folder to a file; the same rows as `Fitted.sample` gives in one go."""
-    _refuse_input([model], [out])
-    check_output(out)
-    fitted, wanted = load(model), parse_given(given)
-    rng = as_generator(seed, "sample")
-    parts: list[pl.DataFrame] = []
-    for start in range(0, rows, SAMPLE_ROWS):
-        progress("sampling", 0.95 * start / rows)
-        parts.append(fitted.sample(min(SAMPLE_ROWS, rows - start), given=wanted, rng=rng).frame)
-    table = Table(pl.concat(parts), fitted.schema)
-    progress("writing", 0.95)
-    write_table(table, out)
-    return table
+    model: Path,
+    rows: int,
+    out: Path,
+    *,
+    given: Sequence[str],
+    seed: int | None,
+    progress: Progress,
+    jobs: int | None = None,
+) -> Sampled:
+    """Sample a model folder to a file, as `sample_to_file`; `given` as on a command line."""
+    return sample_to_file(
+        model, rows, out, given=parse_given(given), seed=seed, jobs=jobs, progress=progress
+    )
 
 
 def _refuse_input(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:

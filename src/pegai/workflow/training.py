@@ -23,11 +23,12 @@ from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.ledger import Ledger
 from pegai.schema import Schema
 from pegai.streams import Streams
-from pegai.synth.base import Fitted, learned_schema, table_bytes
+from pegai.synth.base import Fitted, Synthesizer, learned_schema, table_bytes
 from pegai.synth.catalog import load, make
 from pegai.synth.running import Progress, Run, silent
 from pegai.workflow.config import FitSection
 from pegai.workflow.parallel import in_workers
+from pegai.workflow.tune_origin import settings_for
 
 Result = TypeVar("Result")
 
@@ -65,15 +66,20 @@ class FitTask:
         return Privacy(self.fit.epsilon, self.fit.delta, ledger=self.ledger, dataset=self.dataset)
 
 
+def _synthesizer(fit: FitSection) -> Synthesizer:
+    return make(fit.method, settings_for(fit.settings, private=fit.epsilon is not None))
+
+
 def check_methods(fits: Sequence[FitSection]) -> None:
     """Refuse methods, settings and budgets that can't be, before the table is read.
 
     Raises:
         UsageError: No such method or setting.
-        PrivacyError: An epsilon or delta is out of range.
+        PrivacyError: An epsilon or delta is out of range, or settings of a private fit were tuned
+            on private data without a charge.
     """
     for fit in fits:
-        make(fit.method, fit.settings)
+        _synthesizer(fit)
         if fit.epsilon is not None and fit.delta is not None:
             Privacy(fit.epsilon, fit.delta)
 
@@ -110,7 +116,7 @@ def check_budget(tasks: Sequence[FitTask], train: Table) -> None:
 def _check_settings(tasks: Sequence[FitTask], schema: Schema) -> None:
     for task in tasks:
         if task.replicate == 0:
-            make(task.fit.method, task.fit.settings).check(schema)
+            _synthesizer(task.fit).check(schema)
 
 
 def _plans(private: Sequence[FitTask], schema: Schema) -> list[Plan]:
@@ -118,7 +124,7 @@ def _plans(private: Sequence[FitTask], schema: Schema) -> list[Plan]:
     by_fit: dict[int, Plan] = {}
     for task in private:
         if task.position not in by_fit and task.privacy is not None:
-            by_fit[task.position] = make(task.fit.method, task.fit.settings).plan(
+            by_fit[task.position] = _synthesizer(task.fit).plan(
                 learned_schema(schema), task.privacy
             )
     return [by_fit[task.position] for task in private]
@@ -129,7 +135,7 @@ def fit_one(task: FitTask, train: Table, progress: Progress = silent) -> float:
     start = time.perf_counter()
     privacy = task.privacy
     seed = Streams(task.seed).get("model", 1000 * task.position + task.replicate)
-    model = make(task.fit.method, task.fit.settings).fit(
+    model = _synthesizer(task.fit).fit(
         train, privacy=privacy, rng=seed if privacy is None else None, run=Run(progress)
     )
     model.save(task.folder)

@@ -17,7 +17,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,10 +35,12 @@ from pegai.synth.base import (
     table_bytes,
 )
 from pegai.synth.catalog import make
+from pegai.synth.constraints.possible import require_any_row
 from pegai.synth.running import Progress, silent
 from pegai.workflow.facts import dataset_name, versions
 from pegai.workflow.tune_arena import Arena, SimulatedArena, SplitArena, try_settings
 from pegai.workflow.tune_charged import Series, Watch, refuse_uncovered, run_series
+from pegai.workflow.tune_origin import settings_for
 from pegai.workflow.tune_results import Chosen, Record, write_record
 from pegai.workflow.tune_spaces import Setting, Values, merged, space_of
 from pegai.workflow.tune_study import STUDY, Study, require_optuna
@@ -72,13 +74,13 @@ class TuneConfig:
         method: A name of the catalog.
         data: The table; not needed, and never read, in the mode `simulate`.
         trials: Finished trials in all; None is `TRIALS`.
-        max_minutes: No trial is begun after so long; None is no limit.
+        max_minutes: No trial is begun after so long; None is no limit. Not for `charge`.
         repeats: Inner splits, or simulated populations, of each trial.
         epsilon: Of the private fit that is tuned; None tunes a fit without privacy.
         delta: Goes with epsilon.
         private_mode: With a budget: `simulate` or `charge`.
         patients: In the mode `simulate`: about how many there are, a public guess.
-        fixed: Settings that are not searched, nested.
+        fixed: Settings that are not searched, nested; as a tuning wrote them, or any.
         seed: Of what is tried, the splits and the populations; never of noise.
         ledger: Where `charge` is recorded; None as for `pegai fit`.
         dataset: Name in the ledger; None is the schema's.
@@ -221,10 +223,12 @@ def tune(
     Raises:
         UsageError: An argument can't be, or the folder holds a study of another question.
         MissingExtraError: Optuna is not installed.
-        PrivacyError: The mode `charge` would cost more than is left, or a domain is not public.
+        PrivacyError: The mode `charge` would cost more than is left, a domain is not public, or
+            fixed settings of a private fit were tuned on private data without a charge.
     """
     start = time.perf_counter()
     task = _task(config, progress, notice)
+    config = task.config
     require_optuna()
     with workplace(config.folder):
         if config.mode == "none":
@@ -252,23 +256,8 @@ def tune(
 
 def _task(config: TuneConfig, progress: Progress, notice: Notice) -> _Task:
     """Refuse what can't be, before anything is read or written."""
-    if (config.epsilon is None) != (config.delta is None):
-        raise UsageError("epsilon and delta go together", hint="give both, or neither")
-    if config.wanted < 1 or config.repeats < 1:
-        raise UsageError(
-            f"trials and repeats must be at least 1, not {config.wanted} and {config.repeats}"
-        )
-    if config.max_minutes is not None and not config.max_minutes > 0:
-        raise UsageError(f"max_minutes must be above 0, not {config.max_minutes}")
-    if config.mode == "simulate" and config.patients is None:
-        raise UsageError(
-            "simulated tables need a number of patients",
-            hint="--patients 500: about how many there are, as far as that is public",
-        )
-    if config.patients is not None and config.patients < LEAST_PATIENTS:
-        raise UsageError(f"patients must be at least {LEAST_PATIENTS}, not {config.patients}")
-    if config.mode != "simulate" and config.data is None:
-        raise UsageError("no table is given", hint="pegai tune TABLE -s SCHEMA ...")
+    _check_arguments(config)
+    config = replace(config, fixed=settings_for(config.fixed, private=config.mode != "none"))
     make(config.method, dict(config.fixed))
     space = space_of(config.method, private=config.mode != "none", fixed=config.fixed)
     schema = read_schema(config.schema)
@@ -279,7 +268,36 @@ def _task(config: TuneConfig, progress: Progress, notice: Notice) -> _Task:
         if not made.private:
             raise made.has_no_private_form()
         check_public(schema)
+        if schema.rules or schema.impossible:
+            require_any_row(schema, {})
     return task
+
+
+def _check_arguments(config: TuneConfig) -> None:
+    """Refuse arguments that can't be, or don't go together."""
+    if (config.epsilon is None) != (config.delta is None):
+        raise UsageError("epsilon and delta go together", hint="give both, or neither")
+    if config.wanted < 1 or config.repeats < 1:
+        raise UsageError(
+            f"trials and repeats must be at least 1, not {config.wanted} and {config.repeats}"
+        )
+    if config.max_minutes is not None and not config.max_minutes > 0:
+        raise UsageError(f"max_minutes must be above 0, not {config.max_minutes}")
+    if config.max_minutes is not None and config.mode == "charge":
+        raise UsageError(
+            "charged trials are paid for together before the first, and all of them run: "
+            "max_minutes can't end them early",
+            hint="leave it out, and ask for fewer --trials",
+        )
+    if config.mode == "simulate" and config.patients is None:
+        raise UsageError(
+            "simulated tables need a number of patients",
+            hint="--patients 500: about how many there are, as far as that is public",
+        )
+    if config.patients is not None and config.patients < LEAST_PATIENTS:
+        raise UsageError(f"patients must be at least {LEAST_PATIENTS}, not {config.patients}")
+    if config.mode != "simulate" and config.data is None:
+        raise UsageError("no table is given", hint="pegai tune TABLE -s SCHEMA ...")
 
 
 def _own_values(config: TuneConfig, space: tuple[Setting, ...]) -> Values:
@@ -373,11 +391,18 @@ def _run_charged(
     table = _read(task, cell_by_cell=True)
     asked = [study.ask() for _ in range(missing)]
     waiting = dict(enumerate(trial for trial, _ in asked))
+    released: dict[int, float] = {}
     told, before = task.told(study), study.finished
 
     def scored(position: int, score: float) -> None:
-        study.note(waiting[position], scores=[score], noise=series.noise)
-        study.done(waiting.pop(position), score)
+        released[position] = score
+
+    def written() -> None:
+        # Together at the end: the study notes the time, and how long one fit of the private data
+        # took may tell of them.
+        for position, score in released.items():
+            study.note(waiting[position], scores=[score], noise=series.noise)
+            study.done(waiting.pop(position), score)
 
     watch = Watch(
         charged=study.charged,
@@ -391,9 +416,12 @@ def _run_charged(
         final = task.make({}).plan(learned_schema(task.schema), privacy)
         refuse_uncovered(series, final, privacy, table)
         _say_cost(task, study, series, final)
-        run_series(
-            series, table, privacy, method=task.config.method, watch=watch, recorder=recorder
-        )
+        try:
+            run_series(
+                series, table, privacy, method=task.config.method, watch=watch, recorder=recorder
+            )
+        finally:
+            written()
     except BaseException:
         for trial in waiting.values():
             study.failed(trial)

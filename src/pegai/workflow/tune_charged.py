@@ -2,7 +2,8 @@
 
 All settings that will be tried are drawn at random beforehand, so the whole series is one plan:
 each trial's private fit, and one noisy score of each. The ledger is charged with it at once. The
-choice among the scores, and everything that is written, is made from released figures only.
+choice among the scores, and everything that is written, is made from released figures only; but
+`study.jsonl` holds when the series ended, and is internal.
 
 **What it costs.** K fits of (epsilon, delta) and K scores, composed by the accountant: where all
 noise is Gaussian, sqrt(K + 1) times the mu of one fit. The final fit is charged by itself, and
@@ -62,6 +63,9 @@ SCORES = "scores of the trials"
 GRID_BINS = 8
 MAX_PAIRS = 300
 MAX_CLASSES = 32
+MAX_CELLS = 1_000_000
+"""Of the public grid of a pair that is looked at: more would need memory in plenty."""
+
 ROWS = 5_000
 """Synthetic rows that each trial draws; public, whatever the size of the private table."""
 
@@ -204,8 +208,9 @@ def refuse_uncovered(series: Series, final: Plan, privacy: Privacy, table: Table
         LedgerError: The ledger is damaged or was edited.
     """
     ledger, dataset = Ledger(privacy.ledger_path), privacy.dataset or "unnamed"
-    # The same table under another name counts too; a new ledger has nothing to compare with.
-    fingerprint = ledger.fingerprint(table_bytes(table)) if ledger.entries() else ""
+    # Of the rows that `run_series` charges. The same table under another name counts too; a new
+    # ledger has nothing to compare with.
+    fingerprint = ledger.fingerprint(table_bytes(known_patients(table))) if ledger.entries() else ""
     account = ledger.account(dataset, fingerprint)
     plans = [series.whole, final]
     if not account.refusal(plans):
@@ -259,6 +264,8 @@ def run_series(
     """
     check_schema(table.schema)
     check_public(table.schema)
+    # Made before the charge: whatever could go wrong with it costs nothing.
+    rule = ScoringRule.of(learned_schema(table.schema))
     table = known_patients(table)
     asked = replace(privacy, epsilon=series.whole.epsilon, delta=series.whole.delta)
     session = Session.open(
@@ -274,7 +281,6 @@ def run_series(
     # As in `Synthesizer.fit`: what is learnt has the form that the schema's rules give it, and so
     # has what is scored, so that nothing needs to be turned back.
     table = Forms.of(table.schema).table(table)
-    rule = ScoringRule.of(table.schema)
     for i, synthesizer in enumerate(series.synthesizers):
         part = TrialSession(session, series.names[i], series.plans[i])
         run = Run(lambda _, share, n=i: watch.progress(n, 0.9 * share)).without_losses()
@@ -303,11 +309,16 @@ class ScoringRule:
 
     @classmethod
     def of(cls, schema: Schema) -> ScoringRule:
-        """The rule of a schema; of very many pairs a part, always the same."""
+        """The rule of a schema: no pairs of very many cells; of very many pairs a part."""
         columns = schema.modelled
         grids = tuple(Grid.of(c, GRID_BINS, zero=True) for c in columns)
-        # A column by itself is a pair with itself: its cells are the diagonal.
-        pairs = list(combinations(range(len(columns)), 2)) or [(0, 0)]
+        pairs = [
+            (i, j)
+            for i, j in combinations(range(len(columns)), 2)
+            if grids[i].size * grids[j].size <= MAX_CELLS
+        ]
+        # A column by itself is a pair with itself.
+        pairs = pairs or [(i, i) for i in range(len(columns))]
         if len(pairs) > MAX_PAIRS:
             chosen = np.random.default_rng(0).choice(len(pairs), MAX_PAIRS, replace=False)
             pairs = [pairs[i] for i in np.sort(chosen)]
@@ -329,10 +340,12 @@ class ScoringRule:
         asked = self._codes(real)
         found = np.zeros(len(real))
         for i, j in self.pairs:
-            size = self.grids[i].size * self.grids[j].size
-            cells = known[:, i] * self.grids[j].size + known[:, j]
+            size, cells, wanted = self.grids[i].size, known[:, i], asked[:, i]
+            if i != j:
+                size, width = size * self.grids[j].size, self.grids[j].size
+                cells, wanted = cells * width + known[:, j], wanted * width + asked[:, j]
             shares = np.bincount(cells, minlength=size) / len(known)
-            seen = shares[asked[:, i] * self.grids[j].size + asked[:, j]]
+            seen = shares[wanted]
             found += 2 * seen - (shares**2).sum()
         found /= len(self.pairs)
         if self.target is None:

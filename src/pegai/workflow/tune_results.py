@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pegai.data.atomic import atomic_write_bytes, atomic_write_text
+from pegai.workflow.tune_origin import origin
 from pegai.workflow.tune_spaces import Setting, merged
 from pegai.workflow.tune_study import Trial
 
@@ -183,11 +184,12 @@ def write_record(record: Record, folder: Path) -> dict[str, Path]:
     atomic_write_bytes(folder / PICTURE, history(record))
     files = {"record": folder / RECORD, "picture": folder / PICTURE}
     if record.chosen is not None:
+        marked = {**origin(record.mode, record.spent), **record.settings}
         heads = (
             f"Settings of {record.method}, chosen by pegai tune from {len(record.trials)} trials",
             *HEADS[record.mode],
         )
-        atomic_write_text(folder / SETTINGS, to_toml(record.settings, heads))
+        atomic_write_text(folder / SETTINGS, to_toml(marked, heads))
         files = {"settings": folder / SETTINGS, **files}
     return files
 

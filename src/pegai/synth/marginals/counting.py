@@ -1,7 +1,7 @@
 """Exact marginals of a coded table, with integer weights that bound each patient's part by 1.
 
-Codes are held as uint8 or uint16, one array a column; tables are counted by `np.bincount` over
-chunks of rows, so that three million rows cost their codes and little more. A patient's k rows
+Codes are held in as few bytes as they take, one array a column; tables are counted by `np.bincount`
+over chunks of rows, so that three million rows cost their codes and little more. A patient's k rows
 weigh floor(whole / k) each: adding or removing the patient changes any one table by at most `whole`
 in L1, and therefore in L2, whatever k is. Where each row is a patient the weight is 1.
 """
@@ -16,6 +16,7 @@ from pegai.data.table import Table
 from pegai.encode.table import TableEncoder
 from pegai.synth.grids import PatientWeights
 from pegai.synth.marginals.measurements import Array
+from pegai.synth.rows import encode_columns
 
 CHUNK_ROWS = 1 << 20
 
@@ -47,8 +48,7 @@ class Counter:
             encoder: For the table's modelled columns.
             class_index: The class column among them, or None.
         """
-        columns = table.modelled()
-        codes = [compact_codes(columns, encoder, i) for i in range(len(encoder.columns))]
+        codes = encode_columns(table, encoder)
         sizes = list(encoder.sizes)
         classes, count = np.zeros(len(table), np.uint8), 1
         if class_index is not None:
@@ -80,10 +80,3 @@ class Counter:
             weights = None if self.weights.rows is None else self.weights.rows[rows]
             total += np.bincount(joint, weights=weights, minlength=len(total))
         return total.astype(np.int64).reshape(shape)
-
-
-def compact_codes(table: Table, encoder: TableEncoder, index: int) -> Array:
-    """One column's codes in the smallest unsigned type, shape (rows,)."""
-    size = encoder.sizes[index]
-    kind = np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.uint32
-    return encoder.encode_column(table, index).astype(kind)
