@@ -78,7 +78,7 @@ def test_the_page_names_the_command(pegai, clinic):
 @pytest.mark.parametrize(
     ("old", "new", "code", "said"),
     [
-        ("-m independent", "-m magic", 2, "there are: independent, gan"),
+        ("-m independent", "-m magic", 2, "there are: auto, independent, gan"),
         ("1,none", "0,none", 2, "epsilon '0' is no number above 0"),
         ("1,none", "a", 2, "epsilon 'a' is no number above 0"),
         ("1,none", "1,1", 2, "names 1 more than once"),

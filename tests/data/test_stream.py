@@ -99,6 +99,15 @@ def test_columns_and_patients_are_the_table_s(place) -> None:
     np.testing.assert_array_equal(modelled.unit_codes(), np.arange(ROWS))
 
 
+@pytest.mark.parametrize("rows", [[], [56, 0, 17, 17, 3], list(range(ROWS))])
+def test_rows_are_taken_in_the_order_given(place, rows) -> None:
+    table, stream = conform(raw(), schema(), extra="drop"), open_stream(place, schema())
+    index = np.array(rows, dtype=np.int64)
+    assert stream.take(index).frame.equals(table.take(index).frame)
+    mask = np.isin(np.arange(ROWS), index)
+    assert stream.take(mask).frame.equals(table.take(mask).frame)
+
+
 def test_only_the_columns_that_are_asked_for_are_read(place, monkeypatch) -> None:
     asked: list[tuple[str, ...]] = []
     whole = streams.Source.tables

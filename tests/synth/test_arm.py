@@ -73,7 +73,8 @@ def test_conditionals_are_those_of_the_rows_drawn_freely(fitted: FittedARM) -> N
 def test_masks_hide_some_columns_and_weigh_them_to_one() -> None:
     blocks = Blocks((2, 3, 4), torch.zeros(9))
     rows = blocks.one_hot(np.tile([1, 2, 3], (5000, 1)))
-    shown = Shown.of(blocks, rows, torch.Generator().manual_seed(0))
+    drawn = torch.rand(len(rows), len(blocks.sizes) + 1, generator=torch.Generator().manual_seed(0))
+    shown = Shown.of(blocks, rows, drawn)
     assert shown.wanted.sum(1) == pytest.approx(1.0)
     sizes = np.bincount(shown.inputs[:, 9:].sum(1).int().numpy()) / 5000
     assert sizes == pytest.approx([1 / 3, 1 / 3, 1 / 3], abs=0.03)

@@ -15,11 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pegai.data.table import DTYPES, Table
-from pegai.errors import ModelError
+from pegai.errors import ModelError, UsageError
 from pegai.privacy.guarantee import Privacy
 from pegai.schema import Schema, schema_from_dict
+from pegai.synth.base import Fitted
 from pegai.synth.catalog import load, make
+from pegai.synth.conditions import Given
+from pegai.synth.constraints.fitted import FittedInForm
 from pegai.synth.constraints.forms import Forms
+from pegai.synth.constraints.imputing import Imputing
+from pegai.synth.constraints.targets import Targets, moved
 from pegai.synth.files import read_model, write_model
 
 BOUNDS: dict[str, tuple[Any, Any]] = {
@@ -260,3 +265,161 @@ def test_a_folder_says_how_columns_were_learned(tmp_path: Path) -> None:
         write_model(replace(file, learned_as=(broken,)), tmp_path / "model", overwrite=True)
         with pytest.raises(ModelError):
             load(tmp_path / "model")
+
+
+def linked(n: int = 3000) -> Table:
+    """A flag that says where the end of a stay lies, and one that says how large a sum is."""
+    rng = np.random.default_rng(0)
+    flags = [
+        {
+            "name": name,
+            "type": "string",
+            "categories": ["0", "1"],
+            "constraints": {"required": True},
+        }
+        for name in ("late", "high")
+    ]
+    fields = [field(name, "integer") for name in ("came", "left", "a", "b", "t")]
+    ruled = schema([*fields, *flags], "left >= came", "t == a + b", dataset="toy")
+    a, b, came = rng.integers(0, 20, n), rng.integers(0, 20, n), rng.integers(0, 440, n)
+    left = came + rng.integers(0, 30, n)
+    cells = {"came": came, "left": left, "a": a, "b": b, "t": a + b}
+    flag = {"late": came > 220, "high": a + b > 19}
+    as_text = {name: np.where(true, "1", "0").tolist() for name, true in flag.items()}
+    return table(ruled, **{k: v.tolist() for k, v in cells.items()}, **as_text)
+
+
+def share(frame: pl.DataFrame, column: str, level: str) -> float:
+    return float((frame[column] == level).to_numpy().mean())
+
+
+@pytest.mark.parametrize("name", ["trees", "mst"])
+def test_other_columns_follow_a_rebuilt_one_that_is_given(name: str) -> None:
+    real = linked()
+    model = make(name).fit(real, rng=0)
+    assert isinstance(model, FittedInForm)
+
+    def drawn(**values: float) -> pl.DataFrame:
+        frame = model.sample(1000, given=values, rng=0).frame
+        for rule in real.schema.rules:
+            assert not frame.select(rule.broken(real.schema.columns).any()).item()
+        assert all(set(frame[column]) == {value} for column, value in values.items())
+        return frame
+
+    frame = drawn(t=36)
+    # Only 17 + 19, 18 + 18 and 19 + 17 make 36.
+    assert [frame[n].mean() for n in "ab"] == pytest.approx([18, 18], abs=0.5)
+    assert share(frame, "high", "1") > 0.95
+    assert frame.n_unique() > 80
+    frame = drawn(left=400)
+    assert frame["came"].mean() == pytest.approx(385, abs=4)
+    assert share(frame, "late", "1") > 0.95
+    assert share(drawn(left=40), "late", "0") > 0.95
+    frame = drawn(t=9, left=40, a=4)
+    assert set(frame["b"]) == {5}
+    # A model of pairs alone, in which a and b tell apart of the flag, says 0.92.
+    assert share(frame, "high", "0") > 0.8
+    # What the table never holds is answered by what comes nearest.
+    frame = drawn(t=60)
+    assert [frame[n].mean() for n in "ab"] == pytest.approx([30, 30], abs=1)
+    assert share(frame, "high", "1") > 0.95
+
+
+def test_a_condition_costs_the_same_however_rare_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make("independent").fit(linked(300), rng=0)
+    assert isinstance(model, FittedInForm)
+    rows: list[int] = []
+    own = type(model.inner)._sample
+
+    def counted(self: Fitted, n: int, given: Given, rng: np.random.Generator) -> Table:
+        rows.append(n)
+        return own(self, n, given, rng)
+
+    monkeypatch.setattr(type(model.inner), "_sample", counted)
+    for value in (19, 38, 499):
+        assert len(model.sample(9000, given={"t": value}, rng=1)) == 9000
+        assert rows == [65_536, 8192]
+        rows.clear()
+    same = [model.sample(20, given={"t": 7, "left": 50}, rng=4).frame for _ in range(2)]
+    assert same[0].equals(same[1])
+
+
+def test_a_missing_total_comes_with_missing_parts() -> None:
+    rng = np.random.default_rng(0)
+    fields = [field(name, "integer", required=False) for name in "abc"]
+    ruled = schema(fields, "c == a + b")
+    gone = rng.random(400) < 0.2
+    part = [None if hole else int(rng.integers(0, 20)) for hole in gone]
+    whole = [None if value is None else 2 * value for value in part]
+    rows = table(ruled, a=part, b=part, c=whole)
+    model = make("trees").fit(rows, rng=0)
+    frame = model.sample(300, given={"c": None}, rng=0).frame
+    assert frame["c"].null_count() == 300
+    assert frame.select(pl.any_horizontal(pl.col("a", "b").is_null()).all()).item()
+    assert model.sample(300, given={"c": 20}, rng=0).frame.select("a", "b").null_count().row(0) == (
+        0,
+        0,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 500)] * 4), min_size=1), st.booleans())
+def test_a_difference_is_spread_over_parts_within_their_bounds(
+    cells: list[tuple[int, int, int, int]], held: bool
+) -> None:
+    fields = [field(n, "integer") for n in "abc"]
+    fields.append(field("d", "integer", maximum=1500))
+    forms = Forms.of(schema(fields, "d == a + b + c"))
+    a, b, c, odd = (np.array(column, float) for column in zip(*cells, strict=True))
+    aim = odd + a if held else 3 * odd
+    fixed = {"a": np.full(len(a), held)}
+    targets = Targets({"d": aim}, frozenset(), fixed)
+    built = {"a": a, "b": b, "c": c, "d": a + b + c}
+    rng = np.random.default_rng(0)
+    found = built | moved(forms.rebuilt, built, targets, schema=forms.schema, rng=rng)
+    assert np.array_equal(found["a"] + found["b"] + found["c"], aim)
+    assert all(((found[n] >= 0) & (found[n] <= 500)).all() for n in "abc")
+    assert not held or np.array_equal(found["a"], a)
+    up = np.sign(aim - built["d"])
+    # Rounding aside no part goes against the others.
+    assert all(((found[n] - built[n]) * up >= -1).all() for n in "abc")
+
+
+@pytest.mark.parametrize("rule", ["b >= a", "if c == 1 then b >= a", "b == a + 5 * c"])
+def test_filled_cells_keep_the_rules_and_known_ones_stay(rule: str) -> None:
+    rng = np.random.default_rng(0)
+    fields = [field(name, "integer", maximum=60, required=name == "c") for name in "ab"]
+    ruled = schema([*fields, field("c", "integer", maximum=1)], rule)
+    a, c = rng.integers(0, 50, 400), rng.integers(0, 2, 400)
+    b = a + (5 * c if rule.startswith("b ==") else rng.integers(0, 10, 400))
+    whole = table(ruled, a=a.tolist(), b=b.tolist(), c=c.tolist())
+    model = make("arm", {"max_steps": 300, "hidden": 32}).fit(whole, rng=0)
+    assert isinstance(model, Imputing)
+    turn = pl.int_range(400) % 3
+    holes = whole.frame.with_columns(
+        pl.when(turn == 0).then(None).otherwise("a").alias("a"),
+        pl.when(turn == 1).then(None).otherwise("b").alias("b"),
+    )
+    # Two rows that break the rule by what is known, the second one beside a hole elsewhere.
+    wrong = pl.DataFrame({"a": [30, 30], "b": [20, 20], "c": [1, 1]}).cast(holes.schema)
+    holes = pl.concat([holes, wrong])
+    done = model.impute(Table(holes, ruled), rng=1).frame
+    again = model.impute(Table(holes, ruled), rng=1).frame
+    assert done.equals(again)
+    assert done.tail(2).equals(wrong)
+    filled = done.head(400)
+    assert not filled.select(ruled.rules[0].broken(ruled.columns).any()).item()
+    assert filled.select("a", "b").null_count().row(0) == (0, 0)
+    for column in "abc":
+        known = holes[column].is_not_null()
+        assert done.filter(known)[column].equals(holes.filter(known)[column])
+    lost = (filled["a"] - whole["a"]).abs().to_numpy()[::3]
+    assert lost.mean() < (20 if "if" in rule else 9)
+
+
+def test_a_method_that_fills_no_cells_says_so() -> None:
+    real = stays(50)
+    model = make("independent").fit(real, rng=0)
+    assert isinstance(model, FittedInForm)
+    with pytest.raises(UsageError, match="independent fills in no missing cells"):
+        model.impute(real)

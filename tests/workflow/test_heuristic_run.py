@@ -24,7 +24,11 @@ def test_a_run_names_it_in_the_report_and_on_the_terminal(
 ) -> None:
     monkeypatch.chdir(clinic)
     # The evaluation takes seconds and has no part in this.
-    monkeypatch.setattr(run_module, "evaluate_all", lambda *_, **__: [Evaluation(())] * 2)
+    monkeypatch.setattr(
+        run_module,
+        "evaluate_all",
+        lambda *_, **__: [Evaluation((), rows={"train": 9, "holdout": 9})] * 2,
+    )
     keep = {"columns": {"visit": "drop", "admitted": "drop"}}
     config = config_from_dict(
         {
@@ -54,7 +58,10 @@ def test_a_run_names_it_in_the_report_and_on_the_terminal(
 
 def test_an_evaluation_of_a_model_names_it(clinic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clinic)
-    monkeypatch.setattr("pegai.evaluate.suite.evaluate", lambda *_, **__: Evaluation(()))
+    monkeypatch.setattr(
+        "pegai.evaluate.suite.evaluate",
+        lambda *_, **__: Evaluation((), rows={"train": 9, "holdout": 9}),
+    )
     (clinic / "noisy.toml").write_text("max_steps = 4\n[heuristic]\nweight_noise = 0.3\n")
     quiet = {"progress": lambda stage, share: None}
     data, schema, model = Path("patients.csv"), Path("schema.json"), Path("m")

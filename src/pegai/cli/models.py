@@ -21,7 +21,7 @@ def fit(
     method: Annotated[
         str,
         typer.Option(
-            "--method", "-m", help="aim, mst, ctgan or independent; pegai methods says more."
+            "--method", "-m", help="As pegai methods lists them; auto picks one and says why."
         ),
     ] = "ctgan",
     epsilon: Annotated[
@@ -109,9 +109,12 @@ def fit(
             run=Run(log=losses, device=device, checkpoint=checkpoint),
         )
     guarantee = None if model.guarantee is None else model.guarantee.to_dict()
+    chosen = model.to_file().settings.get("auto")  # why, where auto chose the method
 
     def text() -> None:
         show.say(f"wrote {out} in {seconds:.1f} s", quiet=quiet)
+        if chosen:
+            show.say(chosen, quiet=quiet)
         if model.guarantee is None:
             show.say("no formal guarantee: this model must stay inside", quiet=quiet)
             if model.heuristic:
@@ -124,6 +127,7 @@ def fit(
     content = {
         "model": str(out),
         "method": model.method,
+        "chosen": chosen,
         "seconds": round(seconds, 2),
         "guarantee": guarantee,
         "heuristic": model.heuristic or None,

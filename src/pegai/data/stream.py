@@ -172,6 +172,18 @@ class TableStream:
         kept, before = list(names), self.change
         return replace(self, change=lambda table: before(table).select(kept), schema=schema)
 
+    def take(self, rows: np.ndarray) -> Table:
+        """The rows at integer positions, or where a boolean mask is true, in memory."""
+        index = np.flatnonzero(rows) if rows.dtype == bool else rows
+        order = np.argsort(index, kind="stable")
+        parts: list[pl.DataFrame] = []
+        start = 0
+        for block in self._blocks(BLOCK_ROWS):
+            ends = np.searchsorted(index, [start, start + len(block)], sorter=order)
+            parts.append(block.frame[index[order[slice(*ends)]] - start])
+            start += len(block)
+        return Table(pl.concat(parts)[np.argsort(order, kind="stable")], self.schema)
+
     def modelled(self) -> TableStream:
         """The columns a generator learns: no identifiers, no patient id."""
         return self.select([column.name for column in self.schema.modelled])

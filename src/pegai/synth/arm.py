@@ -20,12 +20,13 @@ import polars as pl
 
 from pegai.data.table import Table
 from pegai.encode.table import TableEncoder
-from pegai.errors import DataError, UsageError
+from pegai.errors import UsageError
 from pegai.privacy.guarantee import Guarantee, Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import Schema
 from pegai.synth.base import Fitted, Synthesizer, as_generator
 from pegai.synth.conditions import Given, fix_given, known_codes
+from pegai.synth.constraints.imputing import imputed, with_columns_of
 from pegai.synth.files import ModelFile
 from pegai.synth.grids import (
     class_column,
@@ -281,6 +282,8 @@ class FittedARM(Fitted):
         """A table with its missing cells drawn given the cells of the same row that are there.
 
         Where the model takes missing to be likely, a cell may stay missing: missing is a value.
+        Filled rows keep the schema's rules and none is a combination that it calls impossible; a
+        row that can't be filled so (its known cells break a rule) stays as it is.
 
         Args:
             table: With the modelled columns of the schema; others are left out.
@@ -289,18 +292,15 @@ class FittedARM(Fitted):
         Raises:
             DataError: The columns are not those of the model.
         """
+        part, generator = with_columns_of(table, self.schema), as_generator(rng, "sample")
+        return imputed(part, lambda rows: self._filled(rows, generator), generator)
+
+    def _filled(self, part: Table, rng: np.random.Generator) -> Table:
+        """Rows with their missing cells drawn, whatever the rules say."""
         names = self.schema.names
-        if any(name not in table.schema.names for name in names):
-            lacking = [name for name in names if name not in table.schema.names]
-            raise DataError(
-                f"the table lacks columns of the model: {', '.join(lacking)}",
-                hint="give a table of the schema that the model was fitted with",
-            )
-        generator = as_generator(rng, "sample")
-        part = Table(table.frame.select(names), self.schema)
         known = np.column_stack([part[name].is_not_null().to_numpy() for name in names])
-        drawn = self._completed(self.encoder.encode(part).astype(np.int64), known, generator)
-        filled = self.encoder.decode(drawn, generator).frame
+        drawn = self._completed(self.encoder.encode(part).astype(np.int64), known, rng)
+        filled = self.encoder.decode(drawn, rng).frame
         columns = [pl.coalesce(part[name], filled[name]).alias(name) for name in names]
         return Table(part.frame.select(columns), self.schema)
 

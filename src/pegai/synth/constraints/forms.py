@@ -31,7 +31,8 @@ from pegai.encode.numeric import bounded
 from pegai.schema import Column, Schema
 from pegai.synth.constraints.choosing import chosen_forms
 from pegai.synth.constraints.kinds import Bounds, Form, Gap, Rebuilt, Total, gap_step, narrowed
-from pegai.synth.constraints.moves import Floats, own_numbers
+from pegai.synth.constraints.moves import Bools, Floats, own_numbers
+from pegai.synth.constraints.targets import Targets, moved
 
 _FORMS: dict[str, type[Any]] = {kind.form: kind for kind in (Bounds, Gap, Total)}
 
@@ -99,24 +100,59 @@ class Forms:
 
         Args:
             learned: Shape (rows, columns), in the learned schema.
-            given: Values that rows will have. Where a column that is rebuilt is given, the one it
-                hangs on moves along.
-            rng: Draws gaps for rows that have none, where the column is given.
+            given: Values that rows will have. Where a column that is rebuilt is given, those it
+                is rebuilt from move along.
+            rng: Draws gaps for rows that have none, where the column is given, and rounds.
         """
+        return self.back_to(learned, self.targets(given, len(learned)), rng)
+
+    def back_to(self, learned: Table, targets: Targets, rng: np.random.Generator) -> Table:
+        """The same, where each row has targets of its own."""
         schema = self.schema.only_modelled()
-        drawn = {c.name: c for c in learned.schema.columns if c.is_numeric}
-        numbers = {name: own_numbers(learned[name], column) for name, column in drawn.items()}
+        numbers = _numbers(learned)
         for form in self.rebuilt:
-            if isinstance(form, Gap) and given.get(form.name) is not None:
-                numbers[form.name] = _filled(numbers[form.name], rng)
+            if isinstance(form, Gap) and form.name in targets.values:
+                wanted = np.isfinite(targets.values[form.name])
+                filled = _filled(numbers[form.name], rng)
+                numbers[form.name] = np.where(wanted, filled, numbers[form.name])
         built = self._built(numbers, schema)
-        moved = self._moved_roots(built, given)
-        if moved:
-            built = self._built(numbers | moved, schema)
-        changed = {form.name for form in self.rebuilt} | set(moved)
+        found = moved(self.rebuilt, built, targets, schema=schema, rng=rng)
+        if found:
+            built = self._built(numbers | found, schema)
+        changed = {form.name for form in self.rebuilt} | set(found)
         series = [to_series(built[name], schema[name]) for name in changed]
         frame = learned.frame.with_columns(series).select(schema.names)
         return Table(frame, schema)
+
+    def targets(self, given: Mapping[str, object], rows: int) -> Targets:
+        """What is given of rebuilt columns, the same in all rows."""
+        named = [form.name for form in self.rebuilt if form.name in given]
+        values = {
+            name: np.full(rows, float(str(given[name])))
+            for name in named
+            if given[name] is not None
+        }
+        held = {name: np.ones(rows, bool) for name in given}
+        return Targets(values, frozenset(named) - frozenset(values), held)
+
+    def targets_of(self, table: Table) -> Targets:
+        """The known cells of rebuilt columns, in each row its own."""
+        held = {name: table[name].is_not_null().to_numpy() for name in table.schema.names}
+        names = [form.name for form in self.rebuilt]
+        values = {name: own_numbers(table[name], table.schema[name]) for name in names}
+        return Targets(values, frozenset(), held)
+
+    def unlearned(self, table: Table) -> Bools:
+        """Rows with a known cell of a rebuilt column that can't be seen as it is learned."""
+        known = {name: table[name].is_not_null().to_numpy() for name in table.schema.names}
+        lost = np.zeros(len(table), bool)
+        for form in self.rebuilt:
+            lost |= known[form.name] & ~np.all([known[name] for name in form.anchors], axis=0)
+        return lost
+
+    def distances(self, learned: Table, targets: Targets) -> Floats:
+        """How far rows as they are learned are from targets; shape (rows,)."""
+        return targets.distances(self._built(_numbers(learned), self.schema.only_modelled()))
 
     def _built(self, numbers: dict[str, Floats], schema: Schema) -> dict[str, Floats]:
         built = dict(numbers)
@@ -130,22 +166,10 @@ class Forms:
             built[form.name] = _on_grid(found, column)
         return built
 
-    def _moved_roots(
-        self, built: Mapping[str, Floats], given: Mapping[str, object]
-    ) -> dict[str, Floats]:
-        """Columns at the beginning of a chain, moved so that its end is what is given."""
-        gaps = {form.name: form for form in self.rebuilt if isinstance(form, Gap)}
-        totals = {form.name for form in self.rebuilt if isinstance(form, Total)}
-        moved: dict[str, Floats] = {}
-        for name in gaps:
-            value, root = given.get(name), name
-            while root in gaps:
-                root = gaps[root].anchor
-            if value is None or root in given or root in moved or root in totals:
-                continue
-            shift = float(str(value)) - built[name]
-            moved[root] = built[root] + np.where(np.isfinite(shift), shift, 0.0)
-        return moved
+    def untold(self, given: Mapping[str, str | int | float | None]) -> bool:
+        """Whether a rebuilt column is given that a method can't be told of as it is."""
+        told = self.learned_given(given)
+        return any(form.name in given and form.name not in told for form in self.rebuilt)
 
     def learned_given(
         self, given: Mapping[str, str | int | float | None]
@@ -182,6 +206,12 @@ class Forms:
                 fields["factors"] = tuple((str(n), float(by)) for n, by in fields["factors"])
             found.append(_FORMS[part["form"]](**fields))
         return cls(schema, tuple(found))
+
+
+def _numbers(learned: Table) -> dict[str, Floats]:
+    """The numbers of rows as they are learned, each (rows,)."""
+    numeric = [c for c in learned.schema.columns if c.is_numeric]
+    return {c.name: own_numbers(learned[c.name], c) for c in numeric}
 
 
 def _filled(numbers: Floats, rng: np.random.Generator) -> Floats:

@@ -117,14 +117,19 @@ class Shown:
     wanted: Tensor
 
     @classmethod
-    def of(cls, blocks: Blocks, rows: Tensor, rng: torch.Generator) -> Shown:
-        """Show a random set of columns of each row (rows, width), of a size drawn evenly."""
+    def of(cls, blocks: Blocks, rows: Tensor, drawn: Tensor) -> Shown:
+        """Show a random set of columns of each row, of a size drawn evenly.
+
+        Args:
+            blocks: The layout.
+            rows: One-hot, shape (rows, width).
+            drawn: Uniform in [0, 1): an order of the columns and a size, (rows, columns + 1).
+        """
         columns = len(blocks.sizes)
-        order = torch.rand(len(rows), columns, generator=rng, device=rows.device).argsort(1)
-        size = torch.randint(columns, (len(rows), 1), generator=rng, device=rows.device)
-        shown = (order < size).float()
+        size = (drawn[:, columns:] * columns).floor()
+        shown = (drawn[:, :columns].argsort(1) < size).float()
         wide = shown[:, blocks.column_of]
-        weight = (1 - wide) / (columns - size).float()
+        weight = (1 - wide) / (columns - size)
         return cls(torch.cat([rows * wide, shown], dim=1), rows * weight)
 
 
@@ -155,7 +160,8 @@ class AnyOrderTrainee(Trainee):
 
     def step(self, codes: np.ndarray) -> Mapping[str, Tensor | float]:
         """One step on the cross-entropy of hidden columns."""
-        shown = Shown.of(self.blocks, self.blocks.one_hot(codes), self.draws)
+        rows = self.blocks.one_hot(codes)
+        shown = Shown.of(self.blocks, rows, self._drawn(len(rows), self.draws))
         loss = hidden_loss(self.blocks, self.model(shown.inputs), shown.wanted).mean()
         self.optimizers["model"].zero_grad()
         loss.backward()
@@ -169,10 +175,14 @@ class AnyOrderTrainee(Trainee):
         fixed = torch.Generator(self.blocks.device).manual_seed(0)
         rows, total = self.blocks.one_hot(codes), 0.0
         for _ in range(JUDGED_MASKS):
-            shown = Shown.of(self.blocks, rows, fixed)
+            shown = Shown.of(self.blocks, rows, self._drawn(len(rows), fixed))
             loss = hidden_loss(self.blocks, self.kept(shown.inputs), shown.wanted)
             total -= float(loss.mean())
         return total / JUDGED_MASKS
+
+    def _drawn(self, rows: int, rng: torch.Generator) -> Tensor:
+        columns = len(self.blocks.sizes)
+        return torch.rand(rows, columns + 1, generator=rng, device=self.blocks.device)
 
 
 class Completion:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from pegai.privacy.dpsgd import Batch, Clipping, PrivateGradient, one_row_per_patient
 from pegai.privacy.session import Session
-from pegai.streams import Streams
 from pegai.synth.networks.anyorder import AnyOrder, Shown, hidden_loss
-from pegai.synth.networks.blocks import Blocks, torch_generator
-from pegai.synth.networks.private import PrivateRows, PrivateSchedule
+from pegai.synth.networks.blocks import Blocks
+from pegai.synth.networks.private import PrivateRows, PrivateSchedule, RowDraws
 from pegai.synth.networks.training import arrays_of, average
 from pegai.synth.running import Progress
 
@@ -69,13 +68,13 @@ def train_any_order(
     )
     optimizer = torch.optim.Adam(model.net.parameters(), lr=learning_rate)
     kept = copy.deepcopy(model)
-    # Streams of their own: how far they run depends on who was sampled.
-    visits, masks = Streams.fresh().get("model"), torch_generator(Streams.fresh().get("model"))
+    visits, masks = (RowDraws(int(seed)) for seed in rng.integers(2**62, size=2))
     patients = rows.patients
     for step in range(1, schedule.steps + 1):
         chosen = session.poisson_sample(label, patients)
-        batch = blocks.one_hot(rows.codes[one_row_per_patient(chosen, rows.units, visits)])
-        shown = Shown.of(blocks, batch, masks)
+        batch = blocks.one_hot(rows.codes[one_row_per_patient(chosen, rows.units, visits.step())])
+        drawn = masks.step().random((len(batch), len(blocks.sizes) + 1), dtype=np.float32)
+        shown = Shown.of(blocks, batch, torch.from_numpy(drawn).to(batch))
         base = model.base_logits(shown.inputs[:, : blocks.width])
         noisy = engine.step(Batch(shown.inputs, torch.cat([base, shown.wanted], dim=1)))
         for parameter, gradient in zip(model.net.parameters(), noisy, strict=True):

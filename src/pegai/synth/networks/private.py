@@ -25,10 +25,8 @@ from pegai.privacy.dpsgd import Batch, Clipping, PrivateGradient, one_row_per_pa
 from pegai.privacy.dpsgd_layers import OnFirst, RowLayer
 from pegai.privacy.dpsgd_network import Loss
 from pegai.privacy.session import Session
-from pegai.streams import Streams
 from pegai.synth.latent_config import DPSGDPrivacy
 from pegai.synth.networks.adversarial import Rates, new_critic, optimizer
-from pegai.synth.networks.blocks import torch_generator
 from pegai.synth.networks.layout import Layout, Start
 from pegai.synth.networks.nets import ConditionalGenerator
 from pegai.synth.networks.training import Outcome, arrays_of, average
@@ -83,6 +81,28 @@ class PrivateRows:
     def patients(self) -> int:
         """How many there are; private."""
         return int(self.units.max()) + 1 if len(self.units) else 0
+
+
+class RowDraws:
+    """Random numbers for the rows of a step, drawn row by row: a stream of its own for every step.
+
+    How many rows a step has depends on who was sampled. So it moves nothing that is drawn later,
+    and rows that two neighbouring tables share get the same numbers in both.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.steps = seed, 0
+
+    @classmethod
+    def of(cls, start: Start) -> RowDraws:
+        """From the stream of the training, which has seen no row."""
+        drawn = torch.randint(2**62, (), generator=start.draws, device=start.draws.device)
+        return cls(int(drawn))
+
+    def step(self) -> np.random.Generator:
+        """The stream of the next step."""
+        self.steps += 1
+        return np.random.default_rng((self.seed, self.steps))
 
 
 class Part(ABC):
@@ -154,14 +174,13 @@ class Autoencoder(Part):
         self.optimizer = optimizer(self.bound, rates.learning_rate)
         loss = _BoundLoss(start.layout, self.latent, kl_weight)
         self.private = _engine(self.bound, loss, self.label, session, schedule)
-        # A stream of its own: how far it runs depends on who was sampled.
-        self.noise = torch_generator(Streams.fresh().get("model"), start.layout.device)
+        self.draws = RowDraws.of(start)
 
     def learn(self, rows: Tensor) -> None:
         """See `Part`."""
-        noise = torch.randn(len(rows), self.latent, generator=self.noise, device=rows.device)
+        noise = self.draws.step().standard_normal((len(rows), self.latent), dtype=np.float32)
         features, classes = self.layout.blocks.features(rows), self.layout.classes_of(rows)
-        inputs = torch.cat([features, noise, classes], dim=1)
+        inputs = torch.cat([features, torch.from_numpy(noise).to(rows), classes], dim=1)
         noisy = self.private.step(Batch(inputs, torch.cat([classes @ self.base, rows], dim=1)))
         self.optimizer.zero_grad()
         _add(self.bound, noisy)
@@ -298,13 +317,12 @@ def train_private(
     """
     anchor = Anchor(start, rates, schedule.anchor)
     kept = copy.deepcopy(start.generator)
-    # A stream of its own: how far it runs depends on who was sampled.
-    visits = Streams.fresh().get("model")
+    visits = RowDraws.of(start)
     patients = rows.patients
     for step in range(1, schedule.steps + 1):
         for part in parts:
             chosen = session.poisson_sample(part.label, patients)
-            batch = rows.codes[one_row_per_patient(chosen, rows.units, visits)]
+            batch = rows.codes[one_row_per_patient(chosen, rows.units, visits.step())]
             part.learn(start.layout.blocks.one_hot(batch))
         taught = torch.stack([part.teach() for part in parts]).sum()
         anchor.step(taught)
