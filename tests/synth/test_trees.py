@@ -12,6 +12,7 @@ import pytest
 from pegai.data.datasets import load_heart_disease
 from pegai.data.splits import split
 from pegai.data.table import DTYPES, Table
+from pegai.encode.categorical import CategoricalEncoder
 from pegai.errors import PrivacyError, UsageError
 from pegai.evaluate.features import encode, fit_features
 from pegai.evaluate.fidelity.detection import detection
@@ -115,6 +116,20 @@ def test_a_rare_level_comes_out_as_often_as_one_that_nobody_has() -> None:
     rare = np.array([counts[f"rare{i}"] for i in range(20)])
     assert rare.sum() / len(made) == pytest.approx(8 / 508, rel=0.1)
     assert rare.max() < 1.5 * rare.min()
+
+
+def test_a_frequent_level_joins_a_rare_one_that_is_too_few_by_itself() -> None:
+    columns = {"x": ["a"] * 300 + ["b"] * 40 + ["c"] * 2}
+    table = table_of(columns, {"x": {"type": "string", "categories": ["a", "b", "c", "d"]}})
+    model = Trees().fit(table, rng=0)
+    encoder = model.encoder.columns[0]
+    assert isinstance(encoder, CategoricalEncoder)
+    assert set(encoder.rare) == {"b", "c", "d"}
+    counts = dict(model.sample(100_000, rng=1)["x"].value_counts().iter_rows())
+    assert counts["b"] / 100_000 == pytest.approx(40 / 342, rel=0.1)
+    # What two patients have and what nobody has come out alike.
+    assert counts["c"] + counts["d"] == pytest.approx(100_000 * 2 / 342, rel=0.15)
+    assert counts["c"] == pytest.approx(counts["d"], rel=0.3)
 
 
 def test_conditions_give_what_filtering_gives() -> None:

@@ -106,7 +106,7 @@ def _fit_columns(
     for place, column in enumerate(order):
         run.progress("growing trees", place / len(order))
         before = sorted(order[:place], key=lambda i: (-tells[column, i], i))
-        trees = learner.fit(column, before[: learner.config.max_features], rng)
+        trees = learner.fit(column, before, rng)
         found.append(trees)
         run.log({"column": schema.names[column], "held_out_log_likelihood": trees.score})
     run.progress("growing trees", 1.0)

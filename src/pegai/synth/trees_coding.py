@@ -5,7 +5,8 @@ Every code stands for several patients, and so does every number that decoding m
 * A bin of a numeric column holds at least `min_patients` patients. Inside it, a value that
   `min_shared` patients hold is drawn exactly; all else is drawn evenly between limits, each the
   mean of two neighbouring patients or, at the two ends of the column, of `min_patients` patients.
-* Levels of fewer patients share one code, which decodes to any of them with equal chance.
+* Levels of fewer patients share one code, which decodes to any of them with equal chance. If these
+  together are too few, the next larger level shares their code, and comes out by its share.
 """
 
 from __future__ import annotations
@@ -60,8 +61,13 @@ def _levels(patients: np.ndarray, column: Column, min_patients: int) -> Categori
     summary = CategoricalSummary(patients.astype(float))
     few = _few(patients[:-1], min_patients)
     encoder = CategoricalEncoder.fit(summary, column, min_count=few)
-    # Equal chances: how often a rare level comes out tells nothing about who has it.
-    return replace(encoder, rare_shares=(1 / max(len(encoder.rare), 1),) * len(encoder.rare))
+    held = dict(zip(column.levels, patients[:-1].astype(float), strict=True))
+    own = np.array([held[level] for level in encoder.rare])
+    scarce = own < min_patients
+    # Equal chances: how often a rare level comes out tells nothing about who has it. A level that
+    # is frequent, and shares the code so that it holds enough patients, keeps its share.
+    own[scarce] = own[scarce].mean() if own.any() else 1.0
+    return replace(encoder, rare_shares=tuple((own / max(own.sum(), 1.0)).tolist()))
 
 
 def _few(patients: np.ndarray, min_patients: int) -> int:

@@ -11,9 +11,20 @@ from pegai.synth.trees_config import TreesConfig
 from pegai.synth.trees_growing import Forest, grow, image_of, joined
 from pegai.synth.trees_leaves import foretold, kept, node_counts, node_patients
 from pegai.synth.trees_sampling import ColumnTrees, steps_of
+from pegai.synth.trees_scores import FOLDS, Scores, fit_scores
 
 GROWN_SHARE = 0.8
 """Of the patients, that a tree is grown on."""
+
+MIN_SCORED = 1_000
+"""Patients from which on columns get additive scores: on Cleveland's two hundred, these hid what
+tells most, the target, among what tells little."""
+
+MAX_SCORED = 64
+"""Columns that an additive score sums up, at most."""
+
+MAX_GROWN = 30_000
+"""Patients that a tree is grown on, at most. All patients count in its leaves, as in any table."""
 
 MAX_CELLS = 2_000_000
 """Fewer trees a column are grown where rows times columns are more than this."""
@@ -63,22 +74,24 @@ class Learner:
         """Patients in a leaf, at least."""
         return max(self.config.min_leaf, math.ceil(self.patients**0.5 / ROOT_LEAF))
 
-    def fit(self, column: int, features: list[int], seeds: np.random.Generator) -> ColumnTrees:
+    def fit(self, column: int, before: list[int], seeds: np.random.Generator) -> ColumnTrees:
         """The trees of one column.
 
         Args:
             column: Its position.
-            features: Columns that its trees may ask about.
+            before: Columns that it may be drawn from, those that tell most about it first.
             seeds: Who is left out, and ties.
         """
+        features = before[: self.config.max_features]
+        summed = before[:MAX_SCORED] if self.patients >= MIN_SCORED else []
         own, size = self.codes[:, column], self.sizes[column]
-        image = image_of(
-            np.bincount(own, minlength=size).astype(float),
-            ordered=self.ordered[column],
-            missing=self.missing[column],
-        )
-        ranks = np.stack([self._ranks(f, image[own]) for f in features] or [np.zeros(256)])
-        asked = _ranked(self.codes, features, ranks)
+        image = self._image(column)
+        shown = image[own]
+        ranks = np.stack([self._ranks(f, shown) for f in features] or [np.zeros(256)])
+        images = [self._image(f) for f in summed]
+        fold = (seeds.permutation(self.patients) % FOLDS)[self.units]
+        scores, cells = fit_scores(self.codes, summed, images, shown, fold)
+        asked = np.hstack([_ranked(self.codes, features, ranks), cells])
         grown = [self._grow(asked, image[own], own, size, seeds) for _ in range(self.trees)]
         shrinkage, keep, score = self._shrinkage(grown, self.missing[column])
         parts = []
@@ -86,7 +99,15 @@ class Learner:
             shares = foretold(part.forest, part.counts, shrinkage, missing=self.missing[column])
             forest, nodes = part.forest.cut(asks)
             parts.append((forest, shares[nodes]))
-        return _column_trees(features, ranks.astype(np.uint8), parts, score)
+        return _column_trees(features, ranks.astype(np.uint8), scores, parts, score)
+
+    def _image(self, column: int) -> np.ndarray:
+        """What a tree is shown of each code of a column; shape (codes, outputs)."""
+        return image_of(
+            np.bincount(self.codes[:, column], minlength=self.sizes[column]).astype(float),
+            ordered=self.ordered[column],
+            missing=self.missing[column],
+        )
 
     def _ranks(self, feature: int, images: np.ndarray) -> np.ndarray:
         """The rank of each code of a feature, by which trees split it; shape (256,).
@@ -115,12 +136,14 @@ class Learner:
         seeds: np.random.Generator,
     ) -> _Grown:
         places = seeds.permutation(self.patients)[self.units]
-        inside = places < math.ceil(GROWN_SHARE * self.patients)
-        rows = len(own) / self.patients
+        most = min(math.ceil(GROWN_SHARE * self.patients), MAX_GROWN)
+        inside = places < most
+        # As many rows of those it is grown on as leave `min_leaf` patients of all in the leaf.
+        least = self.min_leaf * most / self.patients * len(own) / self.patients
         forest = grow(
             asked[inside],
             images[inside],
-            min_leaf=max(1, math.ceil(GROWN_SHARE * self.min_leaf * rows)),
+            min_leaf=max(1, math.ceil(least)),
             max_depth=self.config.max_depth,
             seed=int(seeds.integers(2**31)),
         )
@@ -180,6 +203,7 @@ def _ranked(codes: np.ndarray, features: list[int], ranks: np.ndarray) -> np.nda
 def _column_trees(
     features: list[int],
     ranks: np.ndarray,
+    scores: Scores,
     parts: list[tuple[Forest, np.ndarray]],
     score: float,
 ) -> ColumnTrees:
@@ -187,13 +211,16 @@ def _column_trees(
     forest = joined([f for f, _ in parts])
     leaf = forest.is_leaf
     shares = np.concatenate([s for _, s in parts])[leaf]
-    used = np.unique(forest.feature[~leaf])
-    place = np.zeros(max(len(features), 1), np.int16)
+    asked, width = np.unique(forest.feature[~leaf]), len(features)
+    used = asked[asked < width]
+    place = np.zeros(width + scores.count + 1, np.int16)
     place[used] = np.arange(len(used))
+    place[width : width + scores.count] = len(used) + np.arange(scores.count)
     row = np.where(leaf, np.cumsum(leaf) - 1, 0).astype(np.int32)
     return ColumnTrees(
         np.array([features[i] for i in used], np.int16),
         ranks[used],
+        scores,
         Forest(place[forest.feature], forest.threshold, forest.left, forest.roots),
         row,
         steps_of(shares),

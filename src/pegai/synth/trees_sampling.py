@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pegai.synth.trees_growing import Forest
+from pegai.synth.trees_scores import Scores
 
 WHOLE = 65_535
 """Steps that a probability is kept in."""
@@ -28,7 +28,8 @@ class ColumnTrees:
     Attributes:
         features: Columns that the trees ask about, shape (features,).
         ranks: The rank of each code of a feature; shape (features, 256), uint8.
-        forest: The trees, over ranks.
+        scores: What the columns tell together.
+        forest: The trees, over ranks, then the scores' cells.
         row: The row of `upper` of each leaf; shape (nodes,).
         upper: Cumulated shares of the codes in steps of 1 / `WHOLE`; shape (leaves, codes), uint16.
         score: Log-likelihood of a left-out row, in nats.
@@ -36,6 +37,7 @@ class ColumnTrees:
 
     features: np.ndarray
     ranks: np.ndarray
+    scores: Scores
     forest: Forest
     row: np.ndarray
     upper: np.ndarray
@@ -54,9 +56,11 @@ class ColumnTrees:
             rng: Chooses the tree.
         """
         rows, trees = codes.shape[1], len(self.forest.roots)
-        ranks = np.empty((rows, len(self.features)), np.uint8)
+        width = len(self.features)
+        ranks = np.empty((rows, width + self.scores.count), np.uint8)
         for i, feature in enumerate(self.features):
             np.take(self.ranks[i], codes[feature], out=ranks[:, i])
+        ranks[:, width:] = self.scores.cells(codes)
         tree = rng.integers(trees, size=rows) if trees > 1 else np.zeros(rows, np.int64)
         return self.row[self.forest.descend(ranks, tree)]
 
@@ -89,6 +93,7 @@ class ColumnTrees:
             "threshold": self.forest.threshold,
             "left": self.forest.left,
             "roots": self.forest.roots,
+            **self.scores.arrays(),
         }
         return {f"{place:04d}.{name}": part for name, part in parts.items()}
 
@@ -99,14 +104,20 @@ class ColumnTrees:
         Raises:
             ValueError: The arrays are no trees.
         """
-        names = ("features", "ranks", "row", "upper", "feature", "threshold", "left", "roots")
-        part: dict[str, Any] = {name: arrays[f"{place:04d}.{name}"] for name in names}
+        start = f"{place:04d}."
+        part = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
         forest = Forest(part["feature"], part["threshold"], part["left"], part["roots"])
         nodes = np.arange(len(forest.left))
         # Children come after their parent, so that every descent ends.
         if not ((forest.left >= nodes) & (forest.left < len(nodes))).all():
             raise ValueError("a tree points at a node that is not below")
-        return cls(part["features"], part["ranks"], forest, part["row"], part["upper"])
+        scores, ranks = Scores.from_arrays(part), part["ranks"]
+        asked = len(ranks) + scores.count
+        places = ((forest.feature, max(asked, 1)), (forest.roots, len(nodes)))
+        for held, end in (*places, (part["row"], len(part["upper"]))):
+            if ((held < 0) | (held >= end)).any():
+                raise ValueError("a tree points at what is not there")
+        return cls(part["features"], ranks, scores, forest, part["row"], part["upper"])
 
 
 def steps_of(shares: np.ndarray) -> np.ndarray:
