@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 
 import pegai
+from pegai.audit.suite import QUICK
 from pegai.synth.catalog import make
 from pegai.synth.grids import gaussian_multiplier, look_deviation
 
+LATENT = ("gan", "ctgan", "tvae", "vaegan", "pategan")
 
-@pytest.mark.parametrize("name", ["independent", "ctgan"])
-def test_the_noise_that_is_planned_is_the_noise_of_the_look(name, tmp_path, monkeypatch):
-    module = import_module(f"pegai.synth.{name}")
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("independent", "independent"), ("arm", "arm"), *((name, "latent") for name in LATENT)],
+)
+def test_the_noise_that_is_planned_is_the_noise_of_the_look(name, place, tmp_path, monkeypatch):
+    module = import_module(f"pegai.synth.{place}")
     looks = []
 
     def spy(*args, **kwargs):
@@ -25,7 +31,7 @@ def test_the_noise_that_is_planned_is_the_noise_of_the_look(name, tmp_path, monk
     monkeypatch.setattr(module, "noisy_look", spy)
     table = pegai.datasets.load_heart_disease("cleveland")
     privacy = pegai.Privacy(2.0, 1e-3, ledger=tmp_path / "ledger.jsonl")
-    method = make(name, {"privacy": {"steps": 1}} if name == "ctgan" else {})
+    method = make(name, QUICK.get(name))
     plan = method.plan(table.schema, privacy)
     method.fit(table, privacy=privacy)
     (label,) = method.expected_noise(table.schema, plan)
