@@ -78,6 +78,27 @@ def test_no_example_moves_the_sum_by_more_than_the_clipping_norm() -> None:
         assert float(moved.norm()) <= 0.1 * (1 + 1e-6)
 
 
+def test_rough_sums_that_a_caller_has_turned_on_are_turned_off_for_clipping() -> None:
+    """Where the processor has no bfloat16 the sums are equal anyway; the settings show it."""
+    model, inputs = network(width=64), torch.randn(128, 64, generator=torch.Generator())
+    seen: list[tuple[str, bool]] = []
+
+    def watched(outputs: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return loss(outputs)
+
+    exact = clipped_gradient_sum(model, inputs, loss, clipping_norm=1.0)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        rough = clipped_gradient_sum(model, inputs, watched, clipping_norm=1.0)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert set(seen) == {("highest", False)}
+    for one, other in zip(exact.gradients, rough.gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_examples_without_a_finite_gradient_add_nothing() -> None:
     model = network()
     good = torch.randn(5, 7, generator=torch.Generator().manual_seed(3))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,23 @@ class ClippedSum:
     flat: Tensor
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Matrix products and convolutions in float32, whatever the caller has torch set to.
+
+    TensorFloat-32 and bfloat16 keep 11 and 8 bits: a norm of such sums bounds nothing.
+    """
+    before, rough = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = rough
+
+
+@full_precision()
 def sum_clipped(
     network: Network, batch: Batch, *, clipping: Clipping, norms: Sequence[float], layout: Layout
 ) -> ClippedSum:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pegai.synth.networks.blocks import fast_sums
 from pegai.synth.networks.checkpoint import Checkpoint, Saved
 from pegai.synth.networks.priors import Mixture
 from pegai.synth.running import Run
@@ -162,8 +163,9 @@ def train(
     while not schedule.is_over(state.step, state.best_step):
         losses: Mapping[str, Tensor | float] = {}
         ahead = min(schedule.check_every, schedule.max_steps - state.step)
-        for _ in range(ahead):
-            losses = trainee.step(rows.draw(schedule.batch, trainee.draws))
+        with fast_sums(schedule.batch):
+            for _ in range(ahead):
+                losses = trainee.step(rows.draw(schedule.batch, trainee.draws))
         state = _looked(trainee, state, state.step + ahead, trainee.judge(judged))
         figures = {name: float(value) for name, value in losses.items()}
         run.log({"step": state.step, **figures, "held_back": state.looks[-1]})
