@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class ClippedSum:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
+def full_precision() -> Generator[None, None, None]:
     """Matrix products and convolutions in float32, whatever the caller has torch set to.
 
     TensorFloat-32 and bfloat16 keep 11 and 8 bits: a norm of such sums bounds nothing.
