@@ -207,7 +207,7 @@ class LatentSynthesizer(LatentMethod[Config]):
         from pegai.synth.networks.training import MAX_HELD_BACK, Rows, Schedule, train
 
         config = self.config
-        encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
+        encoder = fit_encoder(table, max_bins=config.bins(len(table)), min_count=config.min_count)
         codes, units = encode_rows(table, encoder), table.unit_codes()
         checkpoint = Checkpoint.of(run, identity(self, table.schema, codes, units), rng)
         learned, held = hold_back(units, config.held_back, rng)

@@ -41,12 +41,16 @@ class DPSGDPrivacy:
             )
 
 
+FEW_BINS, MANY_BINS, MANY_ROWS = 10, 20, 5000
+
+
 @dataclass(frozen=True)
 class LatentConfig:
     """Settings that these generators share.
 
     Attributes:
-        max_bins: At most about this many bins a numeric column.
+        max_bins: At most about this many bins a numeric column (without privacy); None is
+            `FEW_BINS`, and `MANY_BINS` from `MANY_ROWS` rows on.
         min_count: Levels of fewer rows share a code (without privacy).
         latent: Length of the latent vector.
         hidden: Width of the networks.
@@ -59,20 +63,21 @@ class LatentConfig:
         heuristic: Noise by a chosen scale, without privacy: no formal guarantee.
     """
 
-    max_bins: int = 10
+    max_bins: int | None = None
     min_count: int = 3
     latent: int = 8
     hidden: int = 128
     learning_rate: float = 1e-3
     temperature: float = 0.3
     ema: float = 0.99
-    max_steps: int = 3000
+    max_steps: int = 6000
     held_back: float = 0.2
     privacy: DPSGDPrivacy = field(default_factory=DPSGDPrivacy)
     heuristic: HeuristicNoise = field(default_factory=HeuristicNoise)
 
     def __post_init__(self) -> None:
-        if min(self.latent, self.max_steps) < 1 or min(self.max_bins, self.hidden) < 2:
+        bins = FEW_BINS if self.max_bins is None else self.max_bins
+        if min(self.latent, self.max_steps) < 1 or min(bins, self.hidden) < 2:
             raise UsageError(
                 "latent and max_steps must be at least 1, max_bins and hidden at least 2"
             )
@@ -80,6 +85,12 @@ class LatentConfig:
             raise UsageError("learning_rate and temperature must be positive, min_count at least 0")
         if not 0 <= self.ema < 1 or not 0 <= self.held_back < 1:
             raise UsageError("ema and held_back must be at least 0 and below 1")
+
+    def bins(self, rows: int) -> int:
+        """Bins of a numeric column of a table of so many rows, at most."""
+        if self.max_bins is not None:
+            return self.max_bins
+        return MANY_BINS if rows >= MANY_ROWS else FEW_BINS
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
         from pegai.synth.networks.training import MAX_HELD_BACK
 
         config = self.config
-        encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
+        encoder = fit_encoder(table, max_bins=config.bins(len(table)), min_count=config.min_count)
         codes, units = encode_rows(table, encoder), table.unit_codes()
         learned, held = hold_back(units, config.held_back, rng)
         condition = self.condition(table.schema, private=False)

@@ -131,6 +131,7 @@ class Adversarial(Trainee):
         if self.counters["variety"] < COLLAPSED:
             self.generator.load_state_dict(self.kept.state_dict())
             for group in self.optimizers["generator"].param_groups:
+                group["initial_lr"] = group.setdefault("initial_lr", group["lr"]) / 2
                 group["lr"] /= 2
             self.counters["collapses"] += 1
             self.counters["variety"] = 1.0

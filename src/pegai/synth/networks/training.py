@@ -8,7 +8,7 @@ held-back rows best is kept. Private training has no such looks: they would have
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,6 +163,7 @@ def train(
     while not schedule.is_over(state.step, state.best_step):
         losses: Mapping[str, Tensor | float] = {}
         ahead = min(schedule.check_every, schedule.max_steps - state.step)
+        slow_down(trainee.optimizers.values(), state.step / schedule.max_steps)
         with fast_sums(schedule.batch):
             for _ in range(ahead):
                 losses = trainee.step(rows.draw(schedule.batch, trainee.draws))
@@ -173,6 +174,19 @@ def train(
         if checkpoint is not None:
             checkpoint.keep(trainee, state)
     return Outcome(state.best, state.best_step, state.looks)
+
+
+def slow_down(optimizers: Iterable[torch.optim.Optimizer], done: float) -> None:
+    """From half of the steps on, lower learning rates evenly to a hundredth.
+
+    Args:
+        optimizers: Of all players. What they start from is kept under `initial_lr`.
+        done: Share of the steps that are done.
+    """
+    share = min(1.0, max(2 * (1 - done), 0.01))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = share * group.setdefault("initial_lr", group["lr"])
 
 
 def _looked(trainee: Trainee, state: Saved, step: int, look: float) -> Saved:
