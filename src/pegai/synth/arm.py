@@ -136,7 +136,13 @@ class ARM(Synthesizer):
         from pegai.synth.networks.anyorder import AnyOrderTrainee
         from pegai.synth.networks.blocks import torch_generator
         from pegai.synth.networks.checkpoint import Checkpoint
-        from pegai.synth.networks.training import MAX_HELD_BACK, Rows, Schedule, batch_size, train
+        from pegai.synth.networks.training import (
+            MAX_HELD_BACK,
+            Schedule,
+            TrainingRows,
+            batch_size,
+            train,
+        )
 
         config = self.config
         encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
@@ -157,7 +163,7 @@ class ARM(Synthesizer):
         )
         judged = rng.permutation(held if held.size else learned)[:MAX_HELD_BACK]
         schedule = Schedule(batch_size(len(learned)), config.max_steps, check_every=50)
-        rows = Rows(codes, learned, judged)
+        rows = TrainingRows(codes, learned, judged)
         outcome = train(trainee, schedule, rows, run=run, checkpoint=checkpoint)
         if checkpoint is not None:
             checkpoint.remove()

@@ -25,7 +25,7 @@ from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import Part, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
     from pegai.synth.networks.training import Trainee
 
 __all__ = ["CTGAN", "CTGANConfig", "DPSGDPrivacy", "FittedCTGAN"]
@@ -73,7 +73,9 @@ class CTGAN(LatentSynthesizer[CTGANConfig]):
 
         return Adversarial(start, self.rates())
 
-    def parts(self, start: Start, session: Session, schedule: PrivateSchedule) -> Sequence[Part]:
+    def parts(
+        self, start: Start, session: Session, schedule: PrivateSchedule
+    ) -> Sequence[PrivatePart]:
         """The critic sees real rows; the generator sees the critic."""
         from pegai.synth.networks.private import Critic
 

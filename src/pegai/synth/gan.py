@@ -23,7 +23,7 @@ from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import Part, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
     from pegai.synth.networks.training import Trainee
 
 DISCRIMINATOR = "critic, DP-SGD"
@@ -72,7 +72,9 @@ class GAN(LatentSynthesizer[GANConfig]):
 
         return Adversarial(start, self.rates())
 
-    def parts(self, start: Start, session: Session, schedule: PrivateSchedule) -> Sequence[Part]:
+    def parts(
+        self, start: Start, session: Session, schedule: PrivateSchedule
+    ) -> Sequence[PrivatePart]:
         """The discriminator sees real rows; the generator sees the discriminator."""
         from pegai.synth.networks.private import Critic
 

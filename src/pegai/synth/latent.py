@@ -43,8 +43,8 @@ from pegai.synth.running import Run
 if TYPE_CHECKING:
     from pegai.synth.networks.adversarial import Rates
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.priors import Mixture
-    from pegai.synth.networks.private import Part, PrivateSchedule
+    from pegai.synth.networks.priors import LatentMixture
+    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
     from pegai.synth.networks.training import Outcome, Trainee
 
 Config = TypeVar("Config", bound=LatentConfig)
@@ -164,7 +164,7 @@ class LatentMethod(Synthesizer, Generic[Config]):
         self,
         begun: Begun,
         outcome: Outcome,
-        prior: Mixture | None,
+        prior: LatentMixture | None,
         guarantee: Guarantee | None,
     ) -> FittedLatent:
         return self.fitted(
@@ -194,7 +194,9 @@ class LatentSynthesizer(LatentMethod[Config]):
         """What is trained without privacy."""
 
     @abstractmethod
-    def parts(self, start: Start, session: Session, schedule: PrivateSchedule) -> Sequence[Part]:
+    def parts(
+        self, start: Start, session: Session, schedule: PrivateSchedule
+    ) -> Sequence[PrivatePart]:
         """What is trained with privacy, one entry a label of `looks`."""
 
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
@@ -204,7 +206,7 @@ class LatentSynthesizer(LatentMethod[Config]):
 
     def _fit_plain(self, table: Table, rng: np.random.Generator, run: Run) -> FittedLatent:
         from pegai.synth.networks.checkpoint import Checkpoint
-        from pegai.synth.networks.training import MAX_HELD_BACK, Rows, Schedule, train
+        from pegai.synth.networks.training import MAX_HELD_BACK, Schedule, TrainingRows, train
 
         config = self.config
         encoder = fit_encoder(table, max_bins=config.bins(len(table)), min_count=config.min_count)
@@ -216,7 +218,7 @@ class LatentSynthesizer(LatentMethod[Config]):
         start = self._start(encoder, condition, shares, config.hidden, run, rng)
         trainee = self.trainee(start)
         judged = rng.permutation(held if held.size else learned)[:MAX_HELD_BACK]
-        rows = Rows(codes, learned, judged)
+        rows = TrainingRows(codes, learned, judged)
         schedule = Schedule.of(len(learned), len(judged), config.max_steps)
         outcome = train(trainee, schedule, rows, run=run, checkpoint=checkpoint)
         weights, prior = trainee.finish(outcome.weights, rows, rng)

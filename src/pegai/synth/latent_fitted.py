@@ -20,7 +20,7 @@ from pegai.synth.heuristic import HeuristicNoise
 
 if TYPE_CHECKING:
     from pegai.synth.networks.nets import ConditionalGenerator
-    from pegai.synth.networks.priors import Mixture
+    from pegai.synth.networks.priors import LatentMixture
 
 CHUNK_ROWS = 16_384
 
@@ -45,7 +45,7 @@ class FittedLatent(Fitted):
     condition: str | None
     class_shares: np.ndarray
     weights: dict[str, np.ndarray]
-    prior: Mixture | None
+    prior: LatentMixture | None
     settings: dict[str, Any]
     guarantee: Guarantee | None
     steps: int
@@ -122,7 +122,7 @@ class FittedLatent(Fitted):
     @classmethod
     def from_file(cls, model: ModelFile) -> Self:
         """The model that a folder holds."""
-        from pegai.synth.networks.priors import Mixture
+        from pegai.synth.networks.priors import LatentMixture
 
         prior = _under("prior/", model.weights)
         return cls(
@@ -130,7 +130,7 @@ class FittedLatent(Fitted):
             model.state["condition"],
             model.weights["class_shares"],
             _under("generator/", model.weights),
-            prior=Mixture(**prior) if prior else None,
+            prior=LatentMixture(**prior) if prior else None,
             settings=model.settings,
             guarantee=model.guarantee,
             steps=int(model.state["steps"]),

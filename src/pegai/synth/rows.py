@@ -21,7 +21,7 @@ from pegai.data.table import Table
 from pegai.encode.table import TableEncoder, summarize
 from pegai.errors import DataError
 
-Rows = TypeVar("Rows", bound="Table | TableStream")
+AnyTable = TypeVar("AnyTable", bound="Table | TableStream")
 
 CHUNK_ROWS = 65_536
 """Rows that are encoded at a time."""
@@ -76,11 +76,11 @@ def encode_columns(table: Table | TableStream, encoder: TableEncoder) -> list[np
     return codes
 
 
-def modelled(table: Rows) -> Rows:
+def modelled(table: AnyTable) -> AnyTable:
     """The columns that a generator learns; the same object where there are no others."""
     if len(table.schema.modelled) == len(table.schema.columns):
         return table
-    return cast("Rows", table.modelled())
+    return cast("AnyTable", table.modelled())
 
 
 def decoded(

@@ -16,7 +16,7 @@ Progress = Callable[[str, float], None]
 """Called with the stage and the share of it that is done, from 0 to 1."""
 
 Log = Callable[[Mapping[str, float | int | str]], None]
-"""Called with one line of figures, as `{"step": 40, "critic": 1.31, "generator": 0.74}`."""
+"""Called with one line of figures, each under its name."""
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -22,7 +22,7 @@ from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import Part, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
     from pegai.synth.networks.training import Trainee
 
 AUTOENCODER = "encoder and decoder, DP-SGD"
@@ -78,7 +78,9 @@ class TVAE(LatentSynthesizer[TVAEConfig]):
 
         return Variational(start, self.rates(), kl_weight=self.config.kl_weight)
 
-    def parts(self, start: Start, session: Session, schedule: PrivateSchedule) -> Sequence[Part]:
+    def parts(
+        self, start: Start, session: Session, schedule: PrivateSchedule
+    ) -> Sequence[PrivatePart]:
         """Encoder and decoder both see real rows."""
         from pegai.synth.networks.private import Autoencoder
 

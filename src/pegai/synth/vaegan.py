@@ -19,7 +19,7 @@ from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import Part, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
     from pegai.synth.networks.training import Trainee
 
 AUTOENCODER, CRITIC = "encoder and decoder, DP-SGD", "critic, DP-SGD"
@@ -82,7 +82,9 @@ class VAEGAN(LatentSynthesizer[VAEGANConfig]):
             critic_weight=self.config.critic_weight,
         )
 
-    def parts(self, start: Start, session: Session, schedule: PrivateSchedule) -> Sequence[Part]:
+    def parts(
+        self, start: Start, session: Session, schedule: PrivateSchedule
+    ) -> Sequence[PrivatePart]:
         """Encoder, decoder and critic all see real rows."""
         from pegai.synth.networks.private import Autoencoder, Critic
 

@@ -14,7 +14,7 @@ from typing import Any
 from pegai.errors import UsageError
 
 Values = dict[str, Any]
-"""Settings by their dotted path, as `{"privacy.steps": 200}`."""
+"""Settings by their dotted path, such as `privacy.steps`."""
 
 
 @dataclass(frozen=True)

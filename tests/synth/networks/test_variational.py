@@ -9,7 +9,7 @@ import torch
 from pegai.data.datasets import load_heart_disease
 from pegai.synth.grids import class_column, class_shares, code_tables
 from pegai.synth.networks.layout import Shape, start
-from pegai.synth.networks.priors import MAX_PARTS, Mixture
+from pegai.synth.networks.priors import MAX_PARTS, LatentMixture
 from pegai.synth.networks.private import bound_of
 from pegai.synth.networks.variational import bounded_log, divergence, new_encoder
 from pegai.synth.rows import encode_rows, fit_encoder
@@ -50,7 +50,7 @@ def test_the_mixture_draws_what_it_was_fitted_to() -> None:
     rng = np.random.default_rng(0)
     classes = np.repeat([0, 1, 2], [400, 400, 5])
     means = rng.normal(0, 0.1, (805, 2)) + np.where(classes[:, None] == 1, 3.0, -3.0)
-    mixture = Mixture.fit(means, np.full((805, 2), 0.1), classes, count=3, rng=rng)
+    mixture = LatentMixture.fit(means, np.full((805, 2), 0.1), classes, count=3, rng=rng)
     assert mixture.shares.shape == (3, MAX_PARTS)
     one_hot = torch.eye(3).repeat_interleave(2000, 0)
     drawn = mixture.draw(one_hot, torch.Generator().manual_seed(0)).numpy().reshape(3, 2000, 2)

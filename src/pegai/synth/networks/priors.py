@@ -15,7 +15,7 @@ MAX_ROWS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
+class LatentMixture:
     """A mixture of normals with diagonal covariance for each class.
 
     Attributes:
@@ -37,7 +37,7 @@ class Mixture:
         *,
         count: int,
         rng: np.random.Generator,
-    ) -> Mixture:
+    ) -> LatentMixture:
         """Fit to encoded rows.
 
         Args:

@@ -1,8 +1,8 @@
 """Training with differential privacy: every gradient that sees a real row is clipped and noised.
 
-A `Part` holds the weights that learn from real rows under one planned event: the critic, or encoder
-and decoder together. Fake rows, and a generator that learns from a critic, see real data only
-through such weights and through charged shares, so they are post-processing and cost nothing.
+A `PrivatePart` holds the weights that learn from real rows under one planned event: the critic, or
+encoder and decoder together. Fake rows, and a generator that learns from a critic, see real data
+only through such weights and through charged shares, so they are post-processing and cost nothing.
 
 The generator is held to the charged class-conditional shares by an anchor, so that noise can't move
 it away from what is known better. Nothing here looks at a loss on real rows, so there is no early
@@ -105,7 +105,7 @@ class RowDraws:
         return np.random.default_rng((self.seed, self.steps))
 
 
-class Part(ABC):
+class PrivatePart(ABC):
     """Weights that learn from real rows under one planned event."""
 
     label: str
@@ -119,7 +119,7 @@ class Part(ABC):
         """What the generator learns from this part without looking at real rows: a loss."""
 
 
-class Critic(Part):
+class Critic(PrivatePart):
     """The critic: noisy gradients of real rows, free ones of fake rows."""
 
     label = "critic, DP-SGD"
@@ -133,7 +133,7 @@ class Critic(Part):
         self.private = _engine(self.critic, _real_loss, self.label, session, schedule)
 
     def learn(self, rows: Tensor) -> None:
-        """See `Part`; also a step on fake rows, which no patient is part of."""
+        """See `PrivatePart`; also a step on fake rows, which no patient is part of."""
         classes = self.layout.draw_classes(FAKE_BATCH, self.draws)
         with torch.no_grad():
             fake = self.layout.fake(self.generator, classes, self.draws)
@@ -150,7 +150,7 @@ class Critic(Part):
         return F.softplus(-self.critic(self.layout.blocks.features(fake))).mean()
 
 
-class Autoencoder(Part):
+class Autoencoder(PrivatePart):
     """Encoder and decoder: noisy gradients of the evidence lower bound.
 
     The generator itself sees real rows here, under this event.
@@ -177,7 +177,7 @@ class Autoencoder(Part):
         self.draws = RowDraws.of(start)
 
     def learn(self, rows: Tensor) -> None:
-        """See `Part`."""
+        """See `PrivatePart`."""
         noise = self.draws.step().standard_normal((len(rows), self.latent), dtype=np.float32)
         features, classes = self.layout.blocks.features(rows), self.layout.classes_of(rows)
         inputs = torch.cat([features, torch.from_numpy(noise).to(rows), classes], dim=1)
@@ -296,7 +296,7 @@ class Anchor:
 
 def train_private(
     start: Start,
-    parts: Sequence[Part],
+    parts: Sequence[PrivatePart],
     rows: PrivateRows,
     *,
     rates: Rates,

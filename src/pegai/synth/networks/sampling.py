@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pegai.synth.networks.blocks import Blocks
 from pegai.synth.networks.nets import ConditionalGenerator
-from pegai.synth.networks.priors import Mixture
+from pegai.synth.networks.priors import LatentMixture
 
 POOL_FACTOR = 8
 MIN_POOL = 4096
@@ -34,7 +34,7 @@ class Source:
     blocks: Blocks
     class_block: int | None
     class_shares: np.ndarray
-    prior: Mixture | None
+    prior: LatentMixture | None
 
     def latents(self, classes: Tensor, rng: torch.Generator) -> Tensor:
         """Latents of one-hot classes (rows, classes), shape (rows, latent)."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pegai.synth.networks.blocks import fast_sums
 from pegai.synth.networks.checkpoint import Checkpoint, Saved
-from pegai.synth.networks.priors import Mixture
+from pegai.synth.networks.priors import LatentMixture
 from pegai.synth.running import Run
 
 MAX_HELD_BACK = 5000
@@ -62,7 +62,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class TrainingRows:
     """The rows to learn; codes are made one-hot a batch at a time, so that memory stays small.
 
     Attributes:
@@ -112,8 +112,8 @@ class Trainee(ABC):
         """How well the averaged network explains held-back codes (rows, columns)."""
 
     def finish(
-        self, weights: dict[str, np.ndarray], rows: Rows, rng: np.random.Generator
-    ) -> tuple[dict[str, np.ndarray], Mixture | None]:
+        self, weights: dict[str, np.ndarray], rows: TrainingRows, rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], LatentMixture | None]:
         """The generator's weights, and its prior where that is no standard normal.
 
         Args:
@@ -142,7 +142,7 @@ class Outcome:
 def train(
     trainee: Trainee,
     schedule: Schedule,
-    rows: Rows,
+    rows: TrainingRows,
     *,
     run: Run,
     checkpoint: Checkpoint | None = None,

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from pegai.synth.networks.adversarial import Rates, torch_seed
 from pegai.synth.networks.layout import Layout, Start
 from pegai.synth.networks.nets import ConditionalGenerator, linear
-from pegai.synth.networks.priors import Mixture
-from pegai.synth.networks.training import Rows, Trainee, arrays_of, average
+from pegai.synth.networks.priors import LatentMixture
+from pegai.synth.networks.training import Trainee, TrainingRows, arrays_of, average
 
 MAX_ENCODED = 50_000
 WARM_STEPS = 200
@@ -107,8 +107,8 @@ class Variational(Trainee):
         return lower_bound(self.layout, self.kept_encoder, self.kept, codes)
 
     def finish(
-        self, weights: dict[str, np.ndarray], rows: Rows, rng: np.random.Generator
-    ) -> tuple[dict[str, np.ndarray], Mixture | None]:
+        self, weights: dict[str, np.ndarray], rows: TrainingRows, rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], LatentMixture | None]:
         """The decoder, and a mixture fitted to the encoded rows; see `Trainee.finish`."""
         tensors = {k: torch.from_numpy(v) for k, v in weights.items()}
         self.networks["kept"].load_state_dict(tensors)
@@ -116,7 +116,7 @@ class Variational(Trainee):
         one_hot, classes = self.layout.one_hot(rows.codes[chosen])
         with torch.no_grad():
             mean, log_variance = self.kept_encoder(self.layout.blocks.features(one_hot))
-        prior = Mixture.fit(
+        prior = LatentMixture.fit(
             mean.cpu().numpy(),
             (log_variance / 2).exp().cpu().numpy(),
             classes.argmax(1).cpu().numpy(),
