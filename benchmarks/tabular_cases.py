@@ -35,8 +35,9 @@ MILLION_METHODS = ("auto", "ctgan", "trees", "aim")
 WIDE_ROWS, WIDE_COLUMNS, WIDE_LEVELS = 100_000, 200, 20_000
 SPEED_EPOCHS = 4
 
-EQUAL_ARCHITECTURE = {"latent": 128, "hidden": 256}
-"""sdv-dev's documented defaults: a latent vector of 128, two hidden layers of 256."""
+EQUAL_ARCHITECTURE = {"latent": 128, "hidden": 256, "critic_steps": 1}
+"""sdv-dev's documented defaults: a latent vector of 128, two hidden layers of 256, one step of the
+critic for one of the generator. Left to itself pegai's critic takes up to four."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
+from pegai.errors import UsageError
 from pegai.privacy.session import Session
 from pegai.synth.latent import LatentSynthesizer
 from pegai.synth.latent_config import ConditionedConfig, DPSGDPrivacy
@@ -36,7 +37,19 @@ CRITIC = "critic, DP-SGD"
 @final
 @dataclass(frozen=True)
 class CTGANConfig(ConditionedConfig):
-    """Settings of the conditional tabular GAN; those of `ConditionedConfig`."""
+    """Settings of the conditional tabular GAN; those of `ConditionedConfig` and this.
+
+    Attributes:
+        critic_steps: Steps of the critic for one of the generator, without privacy; None follows
+            the lead of the critic.
+    """
+
+    critic_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_steps is not None and self.critic_steps < 1:
+            raise UsageError("critic_steps must be at least 1")
 
 
 @final
@@ -71,7 +84,7 @@ class CTGAN(LatentSynthesizer[CTGANConfig]):
         """Generator against critic."""
         from pegai.synth.networks.adversarial import Adversarial
 
-        return Adversarial(start, self.rates())
+        return Adversarial(start, self.rates(), self.config.critic_steps)
 
     def parts(
         self, start: Start, session: Session, schedule: PrivateSchedule

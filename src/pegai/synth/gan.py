@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
+from pegai.errors import UsageError
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 from pegai.synth.grids import class_column
@@ -32,7 +33,19 @@ DISCRIMINATOR = "critic, DP-SGD"
 @final
 @dataclass(frozen=True)
 class GANConfig(LatentConfig):
-    """Settings of the plain GAN; those of `LatentConfig`."""
+    """Settings of the plain GAN; those of `LatentConfig` and this.
+
+    Attributes:
+        critic_steps: Steps of the critic for one of the generator, without privacy; None follows
+            the lead of the critic.
+    """
+
+    critic_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_steps is not None and self.critic_steps < 1:
+            raise UsageError("critic_steps must be at least 1")
 
 
 @final
@@ -70,7 +83,7 @@ class GAN(LatentSynthesizer[GANConfig]):
         """Generator against discriminator."""
         from pegai.synth.networks.adversarial import Adversarial
 
-        return Adversarial(start, self.rates())
+        return Adversarial(start, self.rates(), self.config.critic_steps)
 
     def parts(
         self, start: Start, session: Session, schedule: PrivateSchedule

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from pegai.data.datasets import load_heart_disease
+from pegai.errors import UsageError
+from pegai.synth.ctgan import CTGANConfig
 from pegai.synth.grids import class_column, class_shares, code_tables
 from pegai.synth.networks.adversarial import Adversarial, Rates, agreement, variety
 from pegai.synth.networks.layout import Shape, Start, start
@@ -64,6 +66,16 @@ def test_a_collapsed_generator_goes_back_to_its_average(game: tuple[Start, np.nd
     assert trainee.counters["collapses"] == 1
     assert trainee.optimizers["generator"].param_groups[0]["lr"] == before / 2
     assert trainee.generator.base.detach().abs().max() < 25 * start_of
+
+
+def test_steps_of_the_critic_that_are_asked_for_are_kept(game: tuple[Start, np.ndarray]) -> None:
+    begun, codes = game
+    trainee = Adversarial(begun, Rates(1e-3, 0.99), critic_steps=3)
+    for _ in range(20):
+        assert trainee.step(codes[:64])["critic_steps"] == 3
+    assert trainee.counters["judgements"] == 60
+    with pytest.raises(UsageError, match="critic_steps must be at least 1"):
+        CTGANConfig(critic_steps=0)
 
 
 def test_the_critic_gets_more_steps_when_it_is_lost_and_fewer_when_it_leads(

@@ -56,10 +56,17 @@ class Rates:
 
 
 class Adversarial(Trainee):
-    """A generator against a critic, on real rows."""
+    """A generator against a critic, on real rows.
 
-    def __init__(self, start: Start, rates: Rates) -> None:
+    Args:
+        start: The first generator.
+        rates: Of both players.
+        critic_steps: Of the critic for one of the generator; None adapts them.
+    """
+
+    def __init__(self, start: Start, rates: Rates, critic_steps: int | None = None) -> None:
         self.layout, self.rates, self.draws = start.layout, rates, start.draws
+        self.is_adaptive = critic_steps is None
         self.generator = start.generator
         self.critic = new_critic(start)
         self.kept = copy.deepcopy(start.generator)
@@ -68,7 +75,7 @@ class Adversarial(Trainee):
             "generator": optimizer(self.generator, rates.learning_rate),
             "critic": optimizer(self.critic, rates.learning_rate),
         }
-        self.counters = {"lead": 0.5, "critic_steps": 2.0, "judgements": 0.0}
+        self.counters = {"lead": 0.5, "critic_steps": float(critic_steps or 2), "judgements": 0.0}
         self.counters |= {"steps": 0.0, "variety": 1.0, "collapses": 0.0}
 
     def step(self, codes: np.ndarray) -> Mapping[str, Tensor | float]:
@@ -88,7 +95,8 @@ class Adversarial(Trainee):
             judged = self._critic_step(real, other)
         fooled = self._generator_step(fake)
         average(self.kept, self.generator, self.rates.ema)
-        self._adapt()
+        if self.is_adaptive:
+            self._adapt()
         self._watch(rows, made.detach())
         return {"critic": judged.detach(), "generator": fooled.detach(), **self.counters}
 
