@@ -20,8 +20,8 @@ QUICK = {"trees": {"trees": 1}, "tvae": {"max_steps": 60}, "aim": {"steps": 10, 
 @pytest.mark.parametrize(
     ("rows", "limit", "chosen"),
     [
-        (1999, 100, "tvae"),
-        (2000, 100, "trees"),
+        (999, 100, "tvae"),
+        (1000, 100, "trees"),
         (None, 100, "aim"),
         (None, 14, "aim"),
         (None, 13, "mst"),

@@ -51,7 +51,7 @@ class AutoConfig:
     """
 
     aim_columns: int = 100
-    few_rows: int = 2000
+    few_rows: int = 1000
     aim: AIMConfig = field(default_factory=AIMConfig)
     mst: MSTConfig = field(default_factory=MSTConfig)
     tvae: TVAEConfig = field(default_factory=TVAEConfig)
