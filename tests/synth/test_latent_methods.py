@@ -110,3 +110,9 @@ def test_settings_out_of_range_are_refused() -> None:
     ):
         with pytest.raises(UsageError):
             config(**wrong)
+
+
+@pytest.mark.parametrize(("rows", "most", "bins"), [(200, 20, 10), (200, 5, 5), (4000, 20, 16)])
+def test_small_tables_get_fewer_bins(rows: int, most: int, bins: int) -> None:
+    assert TVAEConfig(max_bins=most).bins(rows) == bins
+    assert TVAEConfig().bins(1_000_000) == 20

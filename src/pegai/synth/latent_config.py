@@ -41,7 +41,7 @@ class DPSGDPrivacy:
             )
 
 
-FEW_BINS, MANY_BINS, MANY_ROWS = 10, 20, 5000
+FEW_BINS, ROWS_A_BIN = 10, 250
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class LatentConfig:
     """Settings that these generators share.
 
     Attributes:
-        max_bins: At most about this many bins a numeric column (without privacy); None is
-            `FEW_BINS`, and `MANY_BINS` from `MANY_ROWS` rows on.
+        max_bins: At most about this many bins a numeric column (without privacy). Small tables get
+            fewer: one for `ROWS_A_BIN` rows, but `FEW_BINS` if that is less.
         min_count: Levels of fewer rows share a code (without privacy).
         latent: Length of the latent vector.
         hidden: Width of the networks.
@@ -63,7 +63,7 @@ class LatentConfig:
         heuristic: Noise by a chosen scale, without privacy: no formal guarantee.
     """
 
-    max_bins: int | None = None
+    max_bins: int = 20
     min_count: int = 3
     latent: int = 8
     hidden: int = 128
@@ -76,8 +76,7 @@ class LatentConfig:
     heuristic: HeuristicNoise = field(default_factory=HeuristicNoise)
 
     def __post_init__(self) -> None:
-        bins = FEW_BINS if self.max_bins is None else self.max_bins
-        if min(self.latent, self.max_steps) < 1 or min(bins, self.hidden) < 2:
+        if min(self.latent, self.max_steps) < 1 or min(self.max_bins, self.hidden) < 2:
             raise UsageError(
                 "latent and max_steps must be at least 1, max_bins and hidden at least 2"
             )
@@ -88,9 +87,7 @@ class LatentConfig:
 
     def bins(self, rows: int) -> int:
         """Bins of a numeric column of a table of so many rows, at most."""
-        if self.max_bins is not None:
-            return self.max_bins
-        return MANY_BINS if rows >= MANY_ROWS else FEW_BINS
+        return min(self.max_bins, max(FEW_BINS, rows // ROWS_A_BIN))
 
 
 @dataclass(frozen=True)
