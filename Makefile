@@ -28,7 +28,7 @@ help:
 	@echo 'make demo      install the core, then make synthetic patients from the bundled table'
 	@echo '               and write the data, the model and the report to demo/'
 	@echo 'make setup     make .venv with pegai and every extra (tests, lint, docs)'
-	@echo 'make test      the everyday tests, with coverage; under 8 minutes on 2 cores'
+	@echo 'make test      the everyday tests, with coverage; about ten minutes on 2 cores'
 	@echo 'make test-all  all tests, also those marked slow'
 	@echo 'make lint      ruff (rules and format), pyright, and the import contract'
 	@echo 'make format    let ruff put imports and layout right'

@@ -191,6 +191,18 @@ def test_a_stream_is_fitted_like_the_file(pegai, clinic, monkeypatch):
     assert models[0] == models[1] == models[2]
 
 
+def test_auto_says_what_it_chose_and_why(pegai, clinic):
+    (clinic / "auto.toml").write_text("few_rows = 0\n[trees]\ntrees = 1\n")
+    fit = "fit patients.csv -s schema.json -m auto --settings auto.toml --seed 1"
+    told = pegai(f"{fit} -o m")
+    assert told.code == 0
+    assert "auto chose trees: without privacy, and at least 0 rows" in told.out
+    found = json.loads(pegai(f"{fit} -o n --json").out)
+    assert (found["method"], found["chosen"].split(":")[0]) == ("trees", "auto chose trees")
+    plain = pegai("fit patients.csv -s schema.json -o p -m independent --seed 1 --json")
+    assert json.loads(plain.out)["chosen"] is None
+
+
 def test_a_stream_that_can_not_be(pegai, clinic):
     refused = pegai("fit patients.csv -s schema.json -o m --stream")
     assert refused.code == 2

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from pegai.privacy.dpsgd_clipping import Clipping
 from pegai.privacy.dpsgd_gradients import Kept, LayerGradient
 from pegai.privacy.dpsgd_network import Network
 from pegai.privacy.dpsgd_slots import Batch, Layout
+from pegai.privacy.precision import full_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,22 +34,6 @@ class ClippedSum:
     norms: Tensor
     counts: Tensor
     flat: Tensor
-
-
-@contextmanager
-def full_precision() -> Generator[None, None, None]:
-    """Matrix products and convolutions in float32, whatever the caller has torch set to.
-
-    TensorFloat-32 and bfloat16 keep 11 and 8 bits: a norm of such sums bounds nothing.
-    """
-    before, rough = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-        torch.backends.cudnn.allow_tf32 = rough
 
 
 @full_precision()

@@ -18,10 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
-from pegai.errors import UsageError
 from pegai.privacy.session import Session
 from pegai.synth.latent import LatentSynthesizer
-from pegai.synth.latent_config import ConditionedConfig, DPSGDPrivacy
+from pegai.synth.latent_config import AdversarialConfig, ConditionedConfig, DPSGDPrivacy
 from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
@@ -36,20 +35,8 @@ CRITIC = "critic, DP-SGD"
 
 @final
 @dataclass(frozen=True)
-class CTGANConfig(ConditionedConfig):
-    """Settings of the conditional tabular GAN; those of `ConditionedConfig` and this.
-
-    Attributes:
-        critic_steps: Steps of the critic for one of the generator, without privacy; None follows
-            the lead of the critic.
-    """
-
-    critic_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.critic_steps is not None and self.critic_steps < 1:
-            raise UsageError("critic_steps must be at least 1")
+class CTGANConfig(ConditionedConfig, AdversarialConfig):
+    """Settings of the conditional tabular GAN; those of its bases."""
 
 
 @final

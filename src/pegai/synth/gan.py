@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
-from pegai.errors import UsageError
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 from pegai.synth.grids import class_column
 from pegai.synth.latent import LatentSynthesizer
-from pegai.synth.latent_config import LatentConfig
+from pegai.synth.latent_config import AdversarialConfig
 from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
@@ -32,20 +31,8 @@ DISCRIMINATOR = "critic, DP-SGD"
 
 @final
 @dataclass(frozen=True)
-class GANConfig(LatentConfig):
-    """Settings of the plain GAN; those of `LatentConfig` and this.
-
-    Attributes:
-        critic_steps: Steps of the critic for one of the generator, without privacy; None follows
-            the lead of the critic.
-    """
-
-    critic_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.critic_steps is not None and self.critic_steps < 1:
-            raise UsageError("critic_steps must be at least 1")
+class GANConfig(AdversarialConfig):
+    """Settings of the plain GAN; those of `AdversarialConfig`."""
 
 
 @final

@@ -99,3 +99,20 @@ class ConditionedConfig(LatentConfig):
     """
 
     condition: str | None = None
+
+
+@dataclass(frozen=True)
+class AdversarialConfig(LatentConfig):
+    """Settings of those that are trained against a critic alone.
+
+    Attributes:
+        critic_steps: Steps of the critic for one of the generator, without privacy; None follows
+            the lead of the critic.
+    """
+
+    critic_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_steps is not None and self.critic_steps < 1:
+            raise UsageError("critic_steps must be at least 1")

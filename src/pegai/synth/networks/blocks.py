@@ -18,9 +18,6 @@ from torch import Tensor
 from pegai.encode.table import TableEncoder
 from pegai.errors import UsageError
 
-LARGE_BATCH = 128
-"""Rows from which on rough sums are faster."""
-
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
@@ -178,22 +175,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def fast_sums(batch: int) -> Iterator[None]:
-    """Let torch multiply large matrices in bfloat16, with sums in float32, where it can.
-
-    Steps take a third of the time on processors with AMX, and as much as before on others and for
-    small batches, which are left alone. For training without privacy only: a bound on a gradient
-    is worth nothing if its sums are rough.
-
-    Args:
-        batch: Rows a step.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if batch >= LARGE_BATCH else before)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

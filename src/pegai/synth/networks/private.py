@@ -87,7 +87,7 @@ class RowDraws:
     """Random numbers for the rows of a step, drawn row by row: a stream of its own for every step.
 
     How many rows a step has depends on who was sampled. So it moves nothing that is drawn later,
-    and rows that two neighbouring tables share get the same numbers in both.
+    and a patient who comes last moves no other's numbers, by which an audit compares two fits.
     """
 
     def __init__(self, seed: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pegai.synth.networks.blocks import fast_sums
+from pegai.privacy.precision import rough_products
 from pegai.synth.networks.checkpoint import Checkpoint, Saved
 from pegai.synth.networks.priors import LatentMixture
 from pegai.synth.running import Run
@@ -164,7 +164,7 @@ def train(
         losses: Mapping[str, Tensor | float] = {}
         ahead = min(schedule.check_every, schedule.max_steps - state.step)
         slow_down(trainee.optimizers.values(), state.step / schedule.max_steps)
-        with fast_sums(schedule.batch):
+        with rough_products(schedule.batch):
             for _ in range(ahead):
                 losses = trainee.step(rows.draw(schedule.batch, trainee.draws))
         state = _looked(trainee, state, state.step + ahead, trainee.judge(judged))
