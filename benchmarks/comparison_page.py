@@ -67,9 +67,9 @@ def head(found: Found) -> str:
             f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}; one "
             "thread a fit. Figures are medians over seeds, with the least and the most in brackets "
             "where there are several seeds. A seed is another split and another fit (on Adult the "
-            "split is UCI's own). Nothing was chosen by them but some defaults of `trees`, which were "
-            "tried out on Adult's test half and on SUPPORT2: its figures there, and those of `auto` "
-            "where it takes them, are optimistic.",
+            "split is UCI's own). Nothing was chosen by them but some defaults of `trees`, which "
+            "were tried out on Adult's test half and on SUPPORT2: its figures there, and those of "
+            "`auto` where it takes them, are optimistic.",
         ]
     )
 
