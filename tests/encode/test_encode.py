@@ -294,3 +294,19 @@ def test_smoothing_leaves_bins_alone_whose_inside_is_known() -> None:
     encoder = NumericEncoder.fit(summarize_numeric(values), number(), max_bins=8)
     shares = np.full(encoder.size, 1 / encoder.size)
     assert np.array_equal(encoder.smoothed(shares).knots, encoder.knots)
+
+
+@pytest.mark.parametrize(("most", "own"), [(2, ["b", "c"]), (3, ["a", "b", "c"]), (None, None)])
+def test_only_the_most_common_levels_have_codes_of_their_own(
+    most: int | None, own: list[str] | None
+) -> None:
+    """Ties go by the order of the schema; the others share a code and keep their shares."""
+    texts = pl.Series(["a"] * 3 + ["b"] * 9 + ["c"] * 5 + ["d"] * 3 + ["e"])
+    column = level(["a", "b", "c", "d", "e"], required=True)
+    summary = summarize_categorical(texts, column)
+    encoder = CategoricalEncoder.fit(summary, column, max_levels=most)
+    codes = encoder.encode(pl.Series(["a", "b", "c", "d", "e"]))
+    alone = [t for t, c in zip("abcde", codes, strict=True) if (codes == c).sum() == 1]
+    assert alone == (own or ["a", "b", "c", "d", "e"])
+    drawn = encoder.decode(np.repeat(codes, 2000), np.random.default_rng(0))
+    assert set(drawn) == {"a", "b", "c", "d", "e"}

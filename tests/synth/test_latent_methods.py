@@ -12,9 +12,11 @@ from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 from dp_accounting.pld import PLDAccountant
 
 from pegai.data.datasets import load_heart_disease
+from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.privacy.events import SubsampledGaussianEvent
 from pegai.privacy.guarantee import Privacy
+from pegai.schema import schema_from_dict
 from pegai.synth.catalog import make
 from pegai.synth.latent_fitted import FittedLatent
 from pegai.synth.tvae import TVAEConfig
@@ -116,3 +118,27 @@ def test_settings_out_of_range_are_refused() -> None:
 def test_small_tables_get_fewer_bins(rows: int, most: int, bins: int) -> None:
     assert TVAEConfig(max_bins=most).bins(rows) == bins
     assert TVAEConfig().bins(1_000_000) == 20
+
+
+@pytest.mark.parametrize("method", [*METHODS, "pategan", "arm"])
+def test_networks_stay_small_where_a_column_has_many_levels(method: str) -> None:
+    """A column of 1,200 levels, of which 40 have codes of their own; all can be drawn again."""
+    rng = np.random.default_rng(0)
+    levels = [f"d{i:04}" for i in range(1200)]
+    frame = pl.DataFrame({"code": rng.choice(levels, 3000), "dead": rng.choice(["0", "1"], 3000)})
+    columns = [
+        {"name": "code", "type": "string", "categories": levels},
+        {"name": "dead", "type": "string", "categories": ["0", "1"]},
+    ]
+    table = Table(frame, schema_from_dict({"fields": columns}))
+    settings = {"max_steps": 20, "max_levels": 40, "min_count": 0}
+    model = make(method, settings).fit(table, rng=0)
+    assert model.to_file().weights
+    assert max(model.encoder.sizes) <= 42  # pyright: ignore[reportAttributeAccessIssue]
+    assert model.sample(4000, rng=0).frame["code"].n_unique() > 500
+
+
+@pytest.mark.parametrize("method", ["ctgan", "arm"])
+def test_one_level_is_too_few(method: str) -> None:
+    with pytest.raises(UsageError, match="max_levels"):
+        make(method, {"max_levels": 1})

@@ -79,15 +79,28 @@ class CategoricalEncoder:
 
     @classmethod
     def fit(
-        cls, summary: CategoricalSummary, column: Column, *, min_count: float = 0.0
+        cls,
+        summary: CategoricalSummary,
+        column: Column,
+        *,
+        min_count: float = 0.0,
+        max_levels: int | None = None,
     ) -> CategoricalEncoder:
         """Give each level seen at least `min_count` times a code of its own.
 
         A single rare level keeps its own code: sharing a code with nobody hides nothing.
+
+        Args:
+            summary: How often each level was seen.
+            column: The column.
+            min_count: Levels with fewer rows share one code.
+            max_levels: So many of the most common levels have a code of their own; None is all.
         """
         levels = np.array(column.levels, dtype=object)
         counts = np.maximum(summary.counts[:-1], 0.0)
         is_rare = counts < min_count
+        if max_levels is not None:
+            is_rare[np.argsort(-counts, kind="stable")[max_levels:]] = True
         if is_rare.sum() < 2:
             is_rare[:] = False
         weights = counts[is_rare]

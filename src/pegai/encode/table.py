@@ -78,18 +78,28 @@ class TableEncoder:
     columns: tuple[ColumnEncoder, ...]
 
     @classmethod
-    def fit(cls, summary: TableSummary, *, max_bins: int, min_count: float) -> TableEncoder:
+    def fit(
+        cls,
+        summary: TableSummary,
+        *,
+        max_bins: int,
+        min_count: float,
+        max_levels: int | None = None,
+    ) -> TableEncoder:
         """Choose the codes.
 
         Args:
             summary: Exact, or noisy under privacy.
             max_bins: At most about this many bins a numeric column.
             min_count: Levels with fewer rows share one code.
+            max_levels: So many levels a column have codes of their own; None is all.
         """
         encoders: list[ColumnEncoder] = []
         for column, part in zip(summary.schema.columns, summary.columns, strict=True):
             if isinstance(part, CategoricalSummary):
-                encoders.append(CategoricalEncoder.fit(part, column, min_count=min_count))
+                encoders.append(
+                    CategoricalEncoder.fit(part, column, min_count=min_count, max_levels=max_levels)
+                )
             else:
                 encoders.append(NumericEncoder.fit(part, column, max_bins=max_bins))
         return cls(summary.schema, tuple(encoders))

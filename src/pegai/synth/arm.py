@@ -57,6 +57,8 @@ class ARMConfig:
     Attributes:
         max_bins: At most about this many bins a numeric column.
         min_count: Levels of fewer rows share a code (without privacy).
+        max_levels: Levels of a column that have a code of their own, the most common ones; the
+            rest share one (without privacy).
         hidden: Width of the hidden layers (without privacy).
         layers: How many hidden layers.
         learning_rate: Of AdamW.
@@ -69,6 +71,7 @@ class ARMConfig:
 
     max_bins: int = 20
     min_count: int = 3
+    max_levels: int = 500
     hidden: int = 256
     layers: int = 2
     learning_rate: float = 1e-3
@@ -79,9 +82,11 @@ class ARMConfig:
     privacy: DPSGDPrivacy = field(default_factory=DPSGDPrivacy)
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.max_steps) < 1 or min(self.max_bins, self.hidden) < 2:
+        smallest = min(self.max_bins, self.max_levels, self.hidden)
+        if min(self.layers, self.max_steps) < 1 or smallest < 2:
             raise UsageError(
-                "layers and max_steps must be at least 1, max_bins and hidden at least 2"
+                "layers and max_steps must be at least 1, max_bins, max_levels and hidden at least "
+                "2"
             )
         if not self.learning_rate > 0 or self.weight_decay < 0 or self.min_count < 0:
             raise UsageError(
@@ -145,7 +150,12 @@ class ARM(Synthesizer):
         )
 
         config = self.config
-        encoder = fit_encoder(table, max_bins=config.max_bins, min_count=config.min_count)
+        encoder = fit_encoder(
+            table,
+            max_bins=config.max_bins,
+            min_count=config.min_count,
+            max_levels=config.max_levels,
+        )
         codes = encode_rows(table, encoder)
         units = table.unit_codes()
         checkpoint = Checkpoint.of(run, identity(self, table.schema, codes, units), rng)

@@ -132,6 +132,16 @@ class LatentMethod(Synthesizer, Generic[Config]):
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
     ) -> FittedLatent: ...
 
+    def _encoder(self, table: Table) -> TableEncoder:
+        """The codes that a table's rows are learned as, without privacy."""
+        config = self.config
+        return fit_encoder(
+            table,
+            max_bins=config.bins(len(table)),
+            min_count=config.min_count,
+            max_levels=config.max_levels,
+        )
+
     def _begin_private(
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
     ) -> Begun:
@@ -209,7 +219,7 @@ class LatentSynthesizer(LatentMethod[Config]):
         from pegai.synth.networks.training import MAX_HELD_BACK, Schedule, TrainingRows, train
 
         config = self.config
-        encoder = fit_encoder(table, max_bins=config.bins(len(table)), min_count=config.min_count)
+        encoder = self._encoder(table)
         codes, units = encode_rows(table, encoder), table.unit_codes()
         checkpoint = Checkpoint.of(run, identity(self, table.schema, codes, units), rng)
         learned, held = hold_back(units, config.held_back, rng)

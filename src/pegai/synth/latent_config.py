@@ -52,6 +52,8 @@ class LatentConfig:
         max_bins: At most about this many bins a numeric column (without privacy). Small tables get
             fewer: one for `ROWS_A_BIN` rows, but `FEW_BINS` if that is less.
         min_count: Levels of fewer rows share a code (without privacy).
+        max_levels: Levels of a column that have a code of their own, the most common ones; the
+            rest share one (without privacy).
         latent: Length of the latent vector.
         hidden: Width of the networks.
         learning_rate: Of all networks.
@@ -65,6 +67,7 @@ class LatentConfig:
 
     max_bins: int = 20
     min_count: int = 3
+    max_levels: int = 500
     latent: int = 8
     hidden: int = 128
     learning_rate: float = 1e-3
@@ -76,9 +79,11 @@ class LatentConfig:
     heuristic: HeuristicNoise = field(default_factory=HeuristicNoise)
 
     def __post_init__(self) -> None:
-        if min(self.latent, self.max_steps) < 1 or min(self.max_bins, self.hidden) < 2:
+        smallest = min(self.max_bins, self.max_levels, self.hidden)
+        if min(self.latent, self.max_steps) < 1 or smallest < 2:
             raise UsageError(
-                "latent and max_steps must be at least 1, max_bins and hidden at least 2"
+                "latent and max_steps must be at least 1, max_bins, max_levels and hidden at least "
+                "2"
             )
         if self.min_count < 0 or not (self.learning_rate > 0 and self.temperature > 0):
             raise UsageError("learning_rate and temperature must be positive, min_count at least 0")

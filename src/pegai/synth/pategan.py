@@ -36,7 +36,7 @@ from pegai.synth.latent import Begun, LatentMethod
 from pegai.synth.latent_config import ConditionedConfig
 from pegai.synth.latent_fitted import FittedLatent
 from pegai.synth.looks import COUNTS, hold_back
-from pegai.synth.rows import encode_rows, fit_encoder
+from pegai.synth.rows import encode_rows
 from pegai.synth.running import Run
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
         from pegai.synth.networks.training import MAX_HELD_BACK
 
         config = self.config
-        encoder = fit_encoder(table, max_bins=config.bins(len(table)), min_count=config.min_count)
+        encoder = self._encoder(table)
         codes, units = encode_rows(table, encoder), table.unit_codes()
         learned, held = hold_back(units, config.held_back, rng)
         condition = self.condition(table.schema, private=False)

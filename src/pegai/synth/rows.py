@@ -42,12 +42,15 @@ def chunks(table: Table | TableStream, rows: int = CHUNK_ROWS) -> Iterator[Table
         yield Table(table.frame.slice(start, rows), table.schema)
 
 
-def fit_encoder(table: Table | TableStream, *, max_bins: int, min_count: float) -> TableEncoder:
+def fit_encoder(
+    table: Table | TableStream, *, max_bins: int, min_count: float, max_levels: int | None = None
+) -> TableEncoder:
     """The encoder of a table's modelled columns, without privacy; else as `TableEncoder.fit`."""
     return TableEncoder.fit(
         summarize(chunks(modelled(table))),
         max_bins=max_bins,
         min_count=min_count,
+        max_levels=max_levels,
     )
 
 
