@@ -25,7 +25,8 @@ from pegai.privacy.mechanisms import GaussianMechanism, LaplaceMechanism
 from pegai.privacy.samplers import SecureRandom
 from pegai.privacy.session import Session
 from pegai.synth import aim, base, files, independent
-from pegai.synth.grids import PatientWeights
+from pegai.synth.grids import PatientWeights, patient_weight
+from pegai.synth.marginals.counting import Counter
 
 Patch = pytest.MonkeyPatch
 RUNS = 10_000
@@ -201,13 +202,13 @@ def add_float_noise(patch: Patch) -> None:
 
 def stop_early_by_a_private_look(patch: Patch) -> None:
     """The fit stops, uncharged, where it suits the private table best."""
-    start, fit_mixture = aim._start, aim.fit_mixture
+    of, fit_mixture = Counter.of, aim.fit_mixture
     seen: dict[str, Any] = {}
 
-    def remember(table: Table, encoder: Any, condition: Any) -> Any:
-        measured, counter = start(table, encoder, condition)
+    def remember(table: Table, encoder: Any, at: int | None) -> Counter:
+        counter = of(table, encoder, at)
         seen["exact"] = counter.one(0).sum(axis=0) / max(counter.one(0).sum(), 1)
-        return measured, counter
+        return counter
 
     def stopped(problem: Any, settings: Any, rng: Any, **more: Any) -> Any:
         mixture = fit_mixture(problem, settings, rng, **more)
@@ -217,13 +218,18 @@ def stop_early_by_a_private_look(patch: Patch) -> None:
         steps = 1 + int(1e4 * misfit) % 20
         return fit_mixture(problem, replace(settings, steps=steps), rng, **more)
 
-    patch.setattr(aim, "_start", remember)
+    patch.setattr(Counter, "of", remember)
     patch.setattr(aim, "fit_mixture", stopped)
 
 
 def count_rows_as_patients(patch: Patch) -> None:
     """A patient's fifty rows weigh as fifty patients."""
-    patch.setattr(PatientWeights, "of", classmethod(lambda cls, table: cls(None, 1)))
+
+    def each(table: Table) -> PatientWeights:
+        whole = patient_weight(table.schema)
+        return PatientWeights(np.full(len(table), float(whole)), whole)
+
+    patch.setattr(PatientWeights, "of", each)
 
 
 def count_rows_without_a_patient(patch: Patch) -> None:

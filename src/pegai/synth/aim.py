@@ -44,6 +44,7 @@ from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
 from pegai.synth.marginals.planning import MARGINALS, one_filter
 from pegai.synth.marginals.preparing import Looking, prepare
 from pegai.synth.marginals.sampling import draw
+from pegai.synth.marginals.source import Source, TableSource
 from pegai.synth.running import Progress, Run
 
 CHUNK_ROWS = 262_144
@@ -162,55 +163,52 @@ class AIM(Synthesizer):
     def _fit(
         self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> FittedAIM:
-        condition = class_column(table.schema, None)
         run.progress("counting", 0.0)
-        if session is None:
-            measured = self._count(table, condition)
-        else:
-            measured = self._measure(table, condition, session, rng, run.progress)
-        mixture = self._mixture(measured, rng, run.progress)
-        encoder = measured.encoder
         if session is not None:
-            encoder = encoder.smoothed(_column_shares(mixture, class_index(encoder, condition)))
-        return FittedAIM(
-            encoder,
-            None if condition is None else condition.name,
-            mixture,
-            self.settings(),
-            None if session is None else session.guarantee(),
-        )
+            return self.fit_source(TableSource(table, session, MARGINALS), rng, run)
+        condition = class_column(table.schema, None)
+        measured = self._count(table, condition)
+        return self._fitted(measured, self._mixture(measured, rng, run.progress), None)
+
+    def fit_source(self, source: Source, rng: np.random.Generator, run: Run) -> FittedAIM:
+        """Learn from noisy tables; spends all that the source has left.
+
+        Args:
+            source: Answers queries with noise.
+            rng: Of the model.
+            run: Is told of progress.
+        """
+        measured = self._measure(source, rng, run.progress)
+        mixture = self._mixture(measured, rng, run.progress)
+        encoder = measured.encoder.smoothed(_column_shares(mixture, measured.class_index))
+        return self._fitted(replace(measured, encoder=encoder), mixture, source.guarantee)
+
+    def _fitted(
+        self, measured: Measured, mixture: Mixture, guarantee: Guarantee | None
+    ) -> FittedAIM:
+        encoder, at = measured.encoder, measured.class_index
+        condition = None if at is None else encoder.schema.names[at]
+        return FittedAIM(encoder, condition, mixture, self.settings(), guarantee)
 
     def _count(self, table: Table, condition: Column | None) -> Measured:
         """Exact tables, without privacy."""
         summary = summarize([table.modelled()])
         encoder = TableEncoder.fit(summary, max_bins=EXACT_BINS, min_count=0.0)
-        measured, counter = _start(table, encoder, condition)
+        measured = _start(encoder, condition)
+        counter = Counter.of(table, encoder, measured.class_index)
         count_exactly(measured, counter, EXACT_DEVIATION)
         return measured
 
-    def _measure(
-        self,
-        table: Table,
-        condition: Column | None,
-        session: Session,
-        rng: np.random.Generator,
-        progress: Progress,
-    ) -> Measured:
-        columns, total = len(table.schema.modelled), session.filter_left(MARGINALS)
-        prepared = prepare(
-            table,
-            session,
-            MARGINALS,
-            self.config.looking,
-            pair_deviation=self._pair_deviation(columns, total),
-            keep=condition,
-        )
-        measured, counter = _start(table, prepared.encoder, condition)
+    def _measure(self, source: Source, rng: np.random.Generator, progress: Progress) -> Measured:
+        condition = class_column(source.schema, None)
+        deviation = self._pair_deviation(len(source.schema.modelled), source.left)
+        looking = self.config.looking
+        prepared = prepare(source, looking, pair_deviation=deviation, keep=condition)
+        measured = _start(prepared.encoder, condition)
         if prepared.look is not None:
-            add_look(measured, prepared.look, class_index(prepared.encoder, condition))
+            add_look(measured, prepared.look, measured.class_index)
         measured.signal = prepared.signal
-        measurer = Measurer(measured, counter, session, MARGINALS)
-        self._measure_tables(measurer, rng, progress)
+        self._measure_tables(Measurer(measured, source), rng, progress)
         return measured
 
     def _measure_tables(
@@ -262,14 +260,13 @@ def _column_shares(mixture: Mixture, at: int | None) -> dict[int, np.ndarray]:
     return {i + (at is not None and i >= at): ones[mixture.layout.span(i)] for i in places}
 
 
-def _start(
-    table: Table, encoder: TableEncoder, condition: Column | None
-) -> tuple[Measured, Counter]:
+def _start(encoder: TableEncoder, condition: Column | None) -> Measured:
+    """Nothing measured yet."""
     at = class_index(encoder, condition)
-    counter = Counter.of(table, encoder, at)
-    known = counter.class_count - (condition is not None and not condition.constraints.required)
-    layout = Layout(counter.sizes)
-    return Measured(encoder, layout, counter.class_count, known, class_index=at), counter
+    layout = Layout(tuple(s for i, s in enumerate(encoder.sizes) if i != at))
+    classes = 1 if at is None else encoder.sizes[at]
+    known = classes - (condition is not None and not condition.constraints.required)
+    return Measured(encoder, layout, classes, known, class_index=at)
 
 
 @dataclass(frozen=True, eq=False)

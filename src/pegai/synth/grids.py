@@ -9,6 +9,7 @@ L2, whatever k is. Counts, and the noise on them, are integers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from pegai.privacy.events import GaussianEvent
 from pegai.privacy.guarantee import Plan
 from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
+from pegai.synth.packing import Packing
 from pegai.synth.rows import chunks, modelled
 
 WHOLE = 2**16
@@ -178,6 +180,11 @@ def class_column(schema: Schema, name: str | None) -> Column | None:
     return column
 
 
+def patient_weight(schema: Schema) -> int:
+    """The integer weight of a patient: `WHOLE`, or 1 where each row is one."""
+    return 1 if schema.unit is None else WHOLE
+
+
 @dataclass(frozen=True, eq=False)
 class PatientWeights:
     """What each row weighs, so that no patient weighs more than `whole`.
@@ -193,10 +200,11 @@ class PatientWeights:
     @classmethod
     def of(cls, table: Table) -> PatientWeights:
         """floor(WHOLE / k) for each of a patient's k rows; 1 where a row is a patient."""
+        whole = patient_weight(table.schema)
         if table.schema.unit is None:
-            return cls(None, 1)
+            return cls(None, whole)
         units = table.unit_codes()
-        return cls(np.floor(WHOLE / np.bincount(units)[units]), WHOLE)
+        return cls(np.floor(whole / np.bincount(units)[units]), whole)
 
     def part(self, start: int, end: int) -> PatientWeights:
         """Those of some rows; a patient's other rows may be elsewhere, and still count."""
@@ -302,50 +310,80 @@ class Look:
         ]
 
 
-def noisy_look(
-    session: Session,
-    label: str,
-    table: Table,
-    *,
-    bins: int,
-    split_by: Column | None,
-    single_values: bool = True,
-    noise_multiplier: float | None = None,
-) -> Look:
-    """Count all one-way tables on public grids and release them together under Gaussian noise.
+@dataclass(frozen=True)
+class LookTables:
+    """Which one-way tables a look counts; all of it public.
 
     Besides the coarse tables by class there is one of single values for each numeric column with
     few enough of them: clinical numbers are heaped (a pressure of 120, a cholesterol recorded as
     0), and a value that stands far above the noise is known to be shared.
 
-    Args:
-        session: Admits `label`.
-        label: A planned Gaussian event, or a filter.
-        table: With the patient id, which gives each patient a weight of 1.
+    Attributes:
+        schema: Of the modelled columns.
         bins: Cells of the coarse grids.
         split_by: The class column, or None.
         single_values: Whether to look for shared values too.
-        noise_multiplier: Of this look, where `label` is a filter.
+    """
+
+    schema: Schema
+    bins: int
+    split_by: Column | None
+    single_values: bool
+
+    @cached_property
+    def grids(self) -> list[Grid]:
+        """The coarse grids, one a column."""
+        return [Grid.of(column, self.bins, zero=True) for column in self.schema.columns]
+
+    @cached_property
+    def single(self) -> list[Grid]:
+        """The grids of single values."""
+        return value_grids(self.schema) if self.single_values else []
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the tables: (classes, size) for the coarse ones, then (1, size)."""
+        classes = 1 if self.split_by is None else len(self.split_by.levels) + 1
+        coarse: list[tuple[int, ...]] = [(classes, grid.size) for grid in self.grids]
+        return coarse + [(1, grid.size) for grid in self.single]
+
+    def count(self, columns: Table, weights: PatientWeights) -> list[np.ndarray]:
+        """The tables of modelled columns, int64."""
+        return [
+            *_counted(self.grids, columns, self.split_by, weights),
+            *_counted(self.single, columns, None, weights),
+        ]
+
+    def read(self, noisy: list[np.ndarray], deviation: float) -> Look:
+        """The look that noisy tables, as patients, are."""
+        tables, by_value = noisy[: len(self.grids)], noisy[len(self.grids) :]
+        if self.split_by is not None and self.split_by.constraints.required:
+            tables = [t[:-1] for t in tables]
+        spikes = {
+            grid.column.name: grid.spikes(counts[0], threshold=SPIKE_DEVIATIONS * deviation)
+            for grid, counts in zip(self.single, by_value, strict=True)
+        }
+        return Look(self.schema, self.grids, tables, spikes, deviation)
+
+
+def noisy_look(
+    session: Session, label: str, table: Table, *, bins: int, split_by: Column | None
+) -> Look:
+    """Count all one-way tables on public grids and release them together under Gaussian noise.
+
+    Args:
+        session: Admits `label`.
+        label: A planned Gaussian event.
+        table: With the patient id, which gives each patient a weight of 1.
+        bins: Cells of the coarse grids.
+        split_by: The class column, or None.
     """
     columns, weights = modelled(table), PatientWeights.of(table)
-    grids = [Grid.of(column, bins, zero=True) for column in columns.columns]
-    single = value_grids(columns.schema) if single_values else []
-    exact = [
-        *_counted(grids, columns, split_by, weights),
-        *_counted(single, columns, None, weights),
-    ]
-    noisy = release_tables(
-        session, label, exact, whole=weights.whole, noise_multiplier=noise_multiplier
-    )
-    deviation = len(exact) ** 0.5 * _multiplier(session, label, noise_multiplier)
-    tables, by_value = noisy[: len(grids)], noisy[len(grids) :]
-    if split_by is not None and split_by.constraints.required:
-        tables = [t[:-1] for t in tables]
-    spikes = {
-        grid.column.name: grid.spikes(counts[0], threshold=SPIKE_DEVIATIONS * deviation)
-        for grid, counts in zip(single, by_value, strict=True)
-    }
-    return Look(columns.schema, grids, tables, spikes, deviation)
+    asked = LookTables(columns.schema, bins, split_by, single_values=True)
+    packing = Packing.equal(asked.shapes, weights.whole)
+    noisy = packing.release(session, label, asked.count(columns, weights))
+    deviation = packing.deviations(gaussian_multiplier(session.plan, label))[0]
+    return asked.read(noisy, deviation)
 
 
 def _counted(
@@ -374,13 +412,6 @@ def look_deviation(schema: Schema, noise_multiplier: float) -> float:
     return tables**0.5 * noise_multiplier
 
 
-def _multiplier(session: Session, label: str, noise_multiplier: float | None) -> float:
-    """Standard deviation of the noise / sensitivity; public."""
-    if noise_multiplier is not None:
-        return noise_multiplier
-    return gaussian_multiplier(session.plan, label)
-
-
 def gaussian_multiplier(plan: Plan, label: str) -> float:
     """The noise multiplier of a planned Gaussian release.
 
@@ -403,87 +434,6 @@ def _without_noise(grid: Grid, counts: np.ndarray, threshold: float) -> np.ndarr
         return counts
     kept = np.where(counts[:-1] < threshold, 0.0, counts[:-1])
     return np.append(kept if kept.any() else np.ones_like(kept), counts[-1])
-
-
-def release_tables(
-    session: Session,
-    label: str,
-    tables: list[np.ndarray],
-    *,
-    whole: int,
-    noise_multiplier: float | None = None,
-) -> list[np.ndarray]:
-    """All tables under one Gaussian release with equal noise, as patients, in their shapes.
-
-    Args:
-        session: Admits `label`.
-        label: A planned Gaussian event, or a filter.
-        tables: Integer counts; one patient changes each by at most `whole` in L1.
-        whole: The integer weight of a patient.
-        noise_multiplier: Of this release, where `label` is a filter.
-    """
-    # At most `whole` in each table's L1, so at most that times the root of their number in L2.
-    noisy = session.gaussian(
-        label,
-        np.concatenate([t.ravel() for t in tables]),
-        l2_sensitivity=whole * len(tables) ** 0.5,
-        noise_multiplier=noise_multiplier,
-    )
-    return _in_shape(noisy / whole, tables)
-
-
-def release_weighted(
-    session: Session,
-    label: str,
-    tables: list[np.ndarray],
-    *,
-    whole: int,
-    noise_multiplier: float,
-) -> tuple[list[np.ndarray], list[float]]:
-    """All tables under one Gaussian release, with less noise on those of more cells.
-
-    Errors add up over the cells of a table: the sum over tables of cells x noise is least, at a
-    given cost, where the variance falls as cells^(2/3) (Lagrange; McKenna et al. 2021, section
-    5.2, have it for the workload). Each table is multiplied by an integer factor, so that the
-    release stays on the integers, and divided by it afterwards.
-
-    Args:
-        session: Admits the filter `label`.
-        label: The filter.
-        tables: Integer counts; one patient changes each by at most `whole` in L1.
-        whole: The integer weight of a patient.
-        noise_multiplier: Of the whole release.
-
-    Returns:
-        Noisy tables as patients, and the standard deviation of each one's noise.
-    """
-    factors = table_factors([t.size for t in tables])
-    sensitivity = whole * float(np.sqrt(np.sum(np.square(factors, dtype=np.float64))))
-    scaled = [t.astype(np.int64) * int(f) for t, f in zip(tables, factors, strict=True)]
-    noisy = session.gaussian(
-        label,
-        np.concatenate([t.ravel() for t in scaled]),
-        l2_sensitivity=sensitivity,
-        noise_multiplier=noise_multiplier,
-    )
-    parts = _in_shape(noisy / whole, tables)
-    deviation = sensitivity * noise_multiplier / whole
-    return (
-        [part / f for part, f in zip(parts, factors, strict=True)],
-        [deviation / f for f in factors],
-    )
-
-
-def table_factors(cells: list[int]) -> list[int]:
-    """Integer factors of tables, growing as cells^(1/3); the smallest is 64."""
-    sizes = np.asarray(cells, float)
-    return [int(f) for f in np.rint(64 * np.cbrt(sizes / sizes.min()))]
-
-
-def _in_shape(flat: np.ndarray, tables: list[np.ndarray]) -> list[np.ndarray]:
-    cuts = np.cumsum([t.size for t in tables])[:-1]
-    parts = np.split(flat, cuts)
-    return [part.reshape(t.shape) for part, t in zip(parts, tables, strict=True)]
 
 
 def code_tables(

@@ -30,6 +30,7 @@ from pegai.synth.marginals.measurements import Array, Layout
 from pegai.synth.marginals.measuring import Measured, Measurer, add_look, count_exactly
 from pegai.synth.marginals.planning import MARGINALS, one_filter
 from pegai.synth.marginals.preparing import Looking, prepare
+from pegai.synth.marginals.source import Source, TableSource
 from pegai.synth.marginals.tree import Tree, fit_tree, spanning
 from pegai.synth.running import Progress, Run
 
@@ -101,21 +102,37 @@ class MST(Synthesizer):
         self, table: Table, session: Session | None, rng: np.random.Generator, run: Run
     ) -> FittedMST:
         run.progress("counting", 0.0)
-        measured = _count(table) if session is None else self._measure(table, session, run.progress)
+        if session is not None:
+            return self.fit_source(TableSource(table, session, MARGINALS), rng, run)
+        measured = _count(table)
         tree = fit_tree(measured.layout.sizes, measured.tables)
         run.progress("fitting the tree", 1.0)
-        if session is None:
-            return FittedMST(measured.encoder, tree, self.settings(), None)
-        encoder = measured.encoder.smoothed(tree.ones())
-        return FittedMST(encoder, tree, self.settings(), session.guarantee())
+        return FittedMST(measured.encoder, tree, self.settings(), None)
 
-    def _measure(self, table: Table, session: Session, progress: Progress) -> Measured:
-        config, columns = self.config, len(table.schema.modelled)
-        deviation = self._edge_deviation(columns, session.filter_left(MARGINALS))
-        prepared = prepare(
-            table, session, MARGINALS, config.looking, pair_deviation=deviation, keep=None
-        )
-        measurer = _measurer(table, prepared.encoder, session)
+    def fit_source(
+        self,
+        source: Source,
+        rng: np.random.Generator,
+        run: Run,
+    ) -> FittedMST:
+        """Learn from noisy tables; spends all that the source has left.
+
+        Args:
+            source: Answers queries with noise.
+            rng: Not used.
+            run: Is told of progress.
+        """
+        measured = self._measure(source, run.progress)
+        tree = fit_tree(measured.layout.sizes, measured.tables)
+        run.progress("fitting the tree", 1.0)
+        encoder = measured.encoder.smoothed(tree.ones())
+        return FittedMST(encoder, tree, self.settings(), source.guarantee)
+
+    def _measure(self, source: Source, progress: Progress) -> Measured:
+        config, columns = self.config, len(source.schema.modelled)
+        deviation = self._edge_deviation(columns, source.left)
+        prepared = prepare(source, config.looking, pair_deviation=deviation, keep=None)
+        measurer = Measurer(_start(prepared.encoder), source)
         if prepared.look is not None:
             add_look(measurer.measured, prepared.look, None)
         # A hair less than the whole, so that rounding can't ask for more than there is.
@@ -129,18 +146,16 @@ class MST(Synthesizer):
         return measurer.measured
 
 
-def _measurer(table: Table, encoder: TableEncoder, session: Session) -> Measurer:
-    counter = Counter.of(table, encoder, None)
-    measured = Measured(encoder, Layout(counter.sizes), 1, 1)
-    return Measurer(measured, counter, session, MARGINALS)
+def _start(encoder: TableEncoder) -> Measured:
+    """Nothing measured yet; there are no classes."""
+    return Measured(encoder, Layout(encoder.sizes), 1, 1)
 
 
 def _count(table: Table) -> Measured:
     """Exact tables of the best tree, without privacy."""
     summary = summarize([table.modelled()])
     encoder = TableEncoder.fit(summary, max_bins=EXACT_BINS, min_count=0.0)
-    counter = Counter.of(table, encoder, None)
-    measured = Measured(encoder, Layout(counter.sizes), 1, 1)
+    measured, counter = _start(encoder), Counter.of(table, encoder, None)
     count_exactly(measured, counter, 1.0)
     pairs = [t for t in measured.tables if len(t.columns) == 2]
     gains = {t.columns: _information(t.counts[0]) for t in pairs}
@@ -166,21 +181,16 @@ def _choose_tree(measurer: Measurer, budget: float, progress: Progress) -> list[
     Cells that the schema calls impossible count as empty.
     """
     sizes = measurer.measured.layout.sizes
-    measurer_nodes = fit_tree(sizes, measurer.measured.tables)
-    nodes = {c: t[0] for c, t in zip(measurer_nodes.order, measurer_nodes.tables, strict=True)}
+    apart = fit_tree(sizes, measurer.measured.tables)
+    nodes = {c: t[0] for c, t in zip(apart.order, apart.tables, strict=True)}
     patients = float(measurer.measured.class_totals.sum())
-    scores = {}
-    for i, j in measurer.measured.pairs:
-        apart = patients * nodes[i][:, None] * nodes[j][None, :]
-        exact, _ = measurer.exact_pair(i, j)
-        scores[(i, j)] = float(np.abs(exact[0] - apart).sum())
     rounds = len(sizes) - 1
     epsilon = bounded_range_epsilon(math.sqrt(budget / rounds))
     chosen: list[tuple[int, int]] = []
     for done in range(rounds):
         candidates = spanning(len(sizes), chosen)
-        values = np.array([scores[pair] for pair in candidates])
-        place = measurer.session.choose(measurer.label, values, sensitivity=1.0, epsilon=epsilon)
+        due = [(patients * nodes[i][:, None] * nodes[j][None, :])[None] for i, j in candidates]
+        place = measurer.choose(candidates, due, offset=0.0, epsilon=epsilon)
         chosen.append(candidates[place])
         progress("choosing the tree", (done + 1) / rounds)
     return sorted(chosen)

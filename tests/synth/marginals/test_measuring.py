@@ -17,11 +17,12 @@ from pegai.privacy.guarantee import Plan, Privacy
 from pegai.privacy.session import Session
 from pegai.schema import schema_from_dict
 from pegai.synth.aim import AIM, AIMConfig
-from pegai.synth.grids import WHOLE, PatientWeights, grid_encoder, release_weighted, table_factors
+from pegai.synth.grids import WHOLE, PatientWeights, grid_encoder
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.planning import MARGINALS
 from pegai.synth.marginals.preparing import nested_bins
 from pegai.synth.mst import MST
+from pegai.synth.packing import Packing, table_factors
 
 
 def visits(rows: list[tuple[str, str, str]]) -> Table:
@@ -61,7 +62,7 @@ def test_a_patient_changes_no_table_by_more_than_the_whole(
     everybody = counter(visits(stays + [("new", "b", "died")] * visits_of_one))
     others = counter(visits(stays))
     for columns in [(0,), (1,), (0, 1)]:
-        change = everybody._count(columns) - others._count(columns)
+        change = everybody.count(columns) - others.count(columns)
         assert change.dtype == np.int64
         assert np.abs(change).sum() <= WHOLE
 
@@ -95,9 +96,9 @@ def opened(tmp_path: Path, noise_multiplier: float) -> Session:
 
 def test_larger_tables_get_less_noise_and_all_get_what_is_said(tmp_path: Path) -> None:
     tables = [np.zeros((1, 8000), np.int64), np.zeros((1, 1000), np.int64)]
-    noisy, deviations = release_weighted(
-        opened(tmp_path, 2.0), "f", tables, whole=WHOLE, noise_multiplier=2.0
-    )
+    packing = Packing.weighted([t.shape for t in tables], WHOLE)
+    noisy = packing.release(opened(tmp_path, 2.0), "f", tables, noise_multiplier=2.0)
+    deviations = packing.deviations(2.0)
     # The cost is that of one release: sum of 1 / deviation^2 is 1 / multiplier^2.
     assert sum(d**-2 for d in deviations) == pytest.approx(0.25)
     assert deviations[0] / deviations[1] == pytest.approx(0.5, rel=0.01)

@@ -22,6 +22,7 @@ from pegai.synth.marginals import measuring
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Layout, NoisyTable
 from pegai.synth.marginals.measuring import Measured, Measurer, count_exactly
+from pegai.synth.marginals.source import TableSource
 from pegai.synth.marginals.tree import fit_tree
 from pegai.synth.marginals.zeros import impossible_cells
 from pegai.synth.mst import MST
@@ -143,7 +144,8 @@ def test_tables_by_class_and_over_all_classes_are_zero_where_they_must_be() -> N
     """With c as the class: rules of c and one or two columns hold in tables by class only."""
     data = table(CLASS_RULES, target="c")
     known = grid_encoder(data.schema, bins=4)
-    measured, counter = _start(data, known, data.schema["c"])
+    measured = _start(known, data.schema["c"])
+    counter = Counter.of(data, known, measured.class_index)
     count_exactly(measured, counter, 2.0)
     found = {t.columns: t for t in measured.tables}
     ones, pair = found[(0,)], found[(0, 2)]
@@ -218,7 +220,7 @@ def test_one_patient_changes_scores_by_one_at_most(
             return 0
 
     known = grid_encoder(base.schema, bins=4)
-    measured, _ = _start(base, known, base.schema["c"])
+    measured = _start(known, base.schema["c"])
     count_exactly(measured, Counter.of(base, known, 3), 1.0)
     measured.tables = [t for t in measured.tables if len(t.columns) == 1]
     plain = Measured(known, Layout(known.sizes), 1, 1)
@@ -226,7 +228,7 @@ def test_one_patient_changes_scores_by_one_at_most(
     plain.tables = [t for t in plain.tables if len(t.columns) == 1]
     monkeypatch.setattr(Measurer, "pairs", lambda *_: None)
     for data in (base, more):
-        by_class = Measurer(measured, Counter.of(data, known, 3), Choosing(), "f")  # pyright: ignore
+        by_class = Measurer(measured, TableSource(data, Choosing(), "f"))  # pyright: ignore
         measuring.choose_pairs(
             by_class,
             AIMConfig(steps=20, components=4).fit_settings(50.0),
@@ -235,7 +237,7 @@ def test_one_patient_changes_scores_by_one_at_most(
             rng=np.random.default_rng(0),
             progress=lambda *_: None,
         )
-        whole = Measurer(plain, Counter.of(data, known, None), Choosing(), "f")  # pyright: ignore
+        whole = Measurer(plain, TableSource(data, Choosing(), "f"))  # pyright: ignore
         mst_module._choose_tree(whole, 0.5, lambda *_: None)
     half = len(seen) // 2
     changes = [np.abs(x - y).max() for x, y in zip(seen[:half], seen[half:], strict=True)]

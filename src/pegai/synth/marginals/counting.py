@@ -58,17 +58,18 @@ class Counter:
     @property
     def totals(self) -> Array:
         """Counts of the classes, int64 of shape (classes,)."""
-        return self._count(())
+        return self.count(())
 
     def one(self, column: int) -> Array:
         """Counts of a column by class, int64 of shape (classes, size)."""
-        return self._count((column,))
+        return self.count((column,))
 
     def pair(self, first: int, second: int) -> Array:
         """Counts of two columns by class, int64 of shape (classes, size, size)."""
-        return self._count((first, second))
+        return self.count((first, second))
 
-    def _count(self, columns: tuple[int, ...]) -> Array:
+    def count(self, columns: tuple[int, ...]) -> Array:
+        """Counts of some columns by class, int64 of shape (classes, sizes...)."""
         shape = (self.class_count, *(self.sizes[c] for c in columns))
         total = np.zeros(int(np.prod(shape)))
         for start in range(0, len(self.classes), CHUNK_ROWS):

@@ -6,6 +6,7 @@ Everything here is decided by the schema, the settings and what was released bef
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -13,12 +14,12 @@ import numpy as np
 
 from pegai.encode.table import TableEncoder
 from pegai.privacy.bounded_range import bounded_range_epsilon
-from pegai.privacy.session import Session
 from pegai.schema import Column
-from pegai.synth.grids import Look, release_weighted
+from pegai.synth.grids import Look
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Array, Layout, NoisyTable, Problem
 from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
+from pegai.synth.marginals.source import Expected, Source, TablesQuery
 from pegai.synth.marginals.zeros import impossible_cells
 from pegai.synth.running import Progress
 
@@ -144,76 +145,79 @@ def count_exactly(measured: Measured, counter: Counter, deviation: float) -> Non
 
 @dataclass(frozen=True, eq=False)
 class Measurer:
-    """Takes tables out of a filter.
+    """Asks a source for tables.
 
     Attributes:
         measured: Gets the tables.
-        counter: Counts them.
-        session: Admits the filter.
-        label: The filter.
+        source: Answers with noise.
     """
 
     measured: Measured
-    counter: Counter
-    session: Session
-    label: str
+    source: Source
 
     @property
     def left(self) -> float:
-        """What the filter has left, in squared mu."""
-        return self.session.filter_left(self.label)
+        """What the source's budget has left, in squared mu."""
+        return self.source.left
 
     def ones(self, budget: float) -> None:
         """Measure every column by class; without other columns, the classes."""
         columns = range(len(self.measured.layout.sizes))
         if not columns:
-            noisy, deviations = self._noisy([self.counter.totals], budget)
+            noisy, deviations = self.source.ask(self.query([()]), budget)
             self.measured.totals.append((noisy[0], deviations[0] ** 2))
         else:
-            self._measure([(i,) for i in columns], [self.counter.one(i) for i in columns], budget)
+            self._measure([(i,) for i in columns], budget)
 
     def all_pairs(self, budget: float, *, split_share: float) -> None:
         """Measure all pairs, a share of the budget by class and the rest over all classes."""
         pairs = self.measured.pairs
-        exact = [self.counter.pair(i, j) for i, j in pairs]
-        share = split_share if self.counter.class_count > 1 else 0.0
+        share = split_share if self.measured.classes > 1 else 0.0
         if share > 0:
-            self._measure(pairs, exact, share * budget)
+            self._measure(pairs, share * budget)
         if share < 1:
-            whole = [t.sum(axis=0, keepdims=True) for t in exact]
-            self._measure(pairs, whole, (1 - share) * budget)
+            self._measure(pairs, (1 - share) * budget, by_class=False)
 
-    def pairs(self, chosen: list[tuple[int, int]], budget: float) -> None:
+    def pairs(self, chosen: Sequence[tuple[int, int]], budget: float) -> None:
         """Measure some pairs by class."""
-        self._measure(chosen, [self.counter.pair(*pair) for pair in chosen], budget)
+        self._measure(chosen, budget)
 
-    def exact_pair(self, first: int, second: int) -> tuple[Array, int]:
-        """Private counts of a pair by class, in patients, and how many cells are possible.
+    def choose(
+        self,
+        candidates: Sequence[tuple[int, int]],
+        due: Sequence[Array],
+        *,
+        offset: float,
+        epsilon: float,
+    ) -> int:
+        """The place of a pair that is nearly the farthest from what is due, by class.
 
-        Impossible cells are 0, whoever falls into them: one patient more changes the counts by at
-        most 1 in L1, and by nothing where their values break a rule.
+        Args:
+            candidates: Pairs of columns.
+            due: What a model expects of each, in patients; shape (classes, size, size).
+            offset: For each possible cell, taken off the distance: what noise would add to it.
+            epsilon: Of the choice.
         """
-        counts = self.counter.pair(first, second) / self.counter.weights.whole
-        impossible = self.measured.impossible((first, second), len(counts))
-        if impossible is None:
-            return counts, counts.size
-        return np.where(impossible, 0.0, counts), int((~impossible).sum())
+        expected: list[Expected] = []
+        for pair, counts in zip(candidates, due, strict=True):
+            impossible = self.measured.impossible(pair, self.measured.classes)
+            cells = counts.size if impossible is None else int((~impossible).sum())
+            expected.append(Expected(counts, impossible, offset * cells))
+        return self.source.choose(self.query(candidates), expected, epsilon=epsilon)
+
+    def query(self, tables: Sequence[tuple[int, ...]], *, by_class: bool = True) -> TablesQuery:
+        """What is asked for some tables."""
+        measured = self.measured
+        return TablesQuery(
+            self.source.schema, measured.encoder, measured.class_index, tuple(tables), by_class
+        )
 
     def _measure(
-        self, columns: list[tuple[int]] | list[tuple[int, int]], exact: list[Array], budget: float
+        self, columns: Sequence[tuple[int, ...]], budget: float, *, by_class: bool = True
     ) -> None:
-        noisy, deviations = self._noisy(exact, budget)
+        noisy, deviations = self.source.ask(self.query(columns, by_class=by_class), budget)
         for place, counts, deviation in zip(columns, noisy, deviations, strict=True):
             self.measured.add(place, counts, deviation)
-
-    def _noisy(self, exact: list[Array], budget: float) -> tuple[list[Array], list[float]]:
-        return release_weighted(
-            self.session,
-            self.label,
-            exact,
-            whole=self.counter.weights.whole,
-            noise_multiplier=budget**-0.5,
-        )
 
 
 def choose_pairs(
@@ -241,16 +245,17 @@ def choose_pairs(
     """
     measured = measurer.measured
     candidates = measured.pairs
-    exact = {pair: measurer.exact_pair(*pair) for pair in candidates}
     rounds = min(rounds, len(candidates))
     # A hair less than the whole, so that rounding can't ask for more than there is.
     a_round = measurer.left / rounds * (1 - 1e-9)
     epsilon = bounded_range_epsilon(math.sqrt(choice_share * a_round))
     budget = (1 - choice_share) * a_round
+    offset = math.sqrt(2 / math.pi / budget)
     mixture = _round_fit(measured.problem, settings, rng, None)
     for done in range(rounds):
-        scores = _scores(mixture, measured.class_totals.sum(), candidates, exact, budget)
-        place = measurer.session.choose(measurer.label, scores, sensitivity=1.0, epsilon=epsilon)
+        patients = float(measured.class_totals.sum())
+        due = [patients * mixture.pair(*pair) for pair in candidates]
+        place = measurer.choose(candidates, due, offset=offset, epsilon=epsilon)
         measurer.pairs([candidates.pop(place)], budget)
         mixture = _round_fit(measured.problem, settings, rng, mixture)
         progress("choosing marginals", (done + 1) / rounds)
@@ -262,18 +267,3 @@ def _round_fit(
     steps = settings.steps if start is None else min(ROUND_STEPS, settings.steps)
     round_settings = FitSettings(settings.components, steps, 0.05, ROUND_PRICE)
     return fit_mixture(problem, round_settings, rng, start=start)
-
-
-def _scores(
-    mixture: Mixture,
-    patients: float,
-    candidates: list[tuple[int, int]],
-    exact: dict[tuple[int, int], tuple[Array, int]],
-    budget: float,
-) -> Array:
-    scores = np.empty(len(candidates))
-    for place, pair in enumerate(candidates):
-        counts, cells = exact[pair]
-        far = np.abs(counts - patients * mixture.pair(*pair)).sum()
-        scores[place] = far - math.sqrt(2 / math.pi / budget) * cells
-    return scores

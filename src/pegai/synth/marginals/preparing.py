@@ -11,22 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from pegai.data.table import Table
 from pegai.encode.table import TableEncoder
 from pegai.errors import UsageError
-from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 from pegai.synth.grids import (
     FEW_LEVELS,
     SPIKE_DEVIATIONS,
     Look,
-    PatientWeights,
     grid_encoder,
-    noisy_look,
     value_grids,
 )
+from pegai.synth.marginals.source import LookQuery, PatientsQuery, Source
 
 EIGHT_BINS_SIGNAL = 4.5
 """The signal at which a numeric column has 8 bins; their number grows as its cubic root."""
@@ -88,26 +83,18 @@ class Prepared:
 
 
 def prepare(
-    table: Table,
-    session: Session,
-    label: str,
-    looking: Looking,
-    *,
-    pair_deviation: float,
-    keep: Column | None,
+    source: Source, looking: Looking, *, pair_deviation: float, keep: Column | None
 ) -> Prepared:
-    """Take the first looks out of a filter.
+    """Take the first looks.
 
     Args:
-        table: With the patient id.
-        session: Admits the filter.
-        label: The filter.
+        source: Answers with noise.
         looking: Settings.
         pair_deviation: Of the noise that pairs will have, in patients; public.
         keep: A column whose levels all keep a code of their own.
     """
-    total, schema = session.filter_left(label), table.schema
-    patients = noisy_patients(session, label, table, looking.count_share * total)
+    total, schema = source.left, source.schema
+    patients = noisy_patients(source, looking.count_share * total)
     signal = patients / pair_deviation
     looks = len(schema.modelled) + len(value_grids(schema))
     deviation = (looks / (looking.look_share * total)) ** 0.5
@@ -118,15 +105,9 @@ def prepare(
     single_values = SPIKE_DEVIATIONS * deviation < SPIKE_SHARE * patients
     if not _needs_look(schema, single_values or grid_bins > max_bins):
         return Prepared(grid_encoder(schema, bins=max_bins), None, signal)
-    look = noisy_look(
-        session,
-        label,
-        table,
-        bins=grid_bins,
-        split_by=None,
-        single_values=single_values,
-        noise_multiplier=(looking.look_share * total) ** -0.5,
-    )
+    query = LookQuery(schema, grid_bins, single_values)
+    noisy, deviations = source.ask(query, looking.look_share * total)
+    look = query.tables.read(noisy, deviations[0])
     encoder = look.encoder(max_bins=max_bins, min_deviations=looking.min_deviations, keep=keep)
     return Prepared(encoder, look, signal)
 
@@ -145,14 +126,7 @@ def nested_bins(wanted: float, fewest: int, most: int) -> int:
     return bins
 
 
-def noisy_patients(session: Session, label: str, table: Table, budget: float) -> float:
-    """The number of patients with noise, at least 1; costs `budget` of a filter."""
-    weights = PatientWeights.of(table)
-    count = len(table) if weights.rows is None else int(weights.rows.sum())
-    noisy = session.gaussian(
-        label,
-        np.array([count]),
-        l2_sensitivity=float(weights.whole),
-        noise_multiplier=budget**-0.5,
-    )
-    return max(float(noisy[0]) / weights.whole, 1.0)
+def noisy_patients(source: Source, budget: float) -> float:
+    """The number of patients with noise, at least 1; costs `budget`."""
+    noisy, _ = source.ask(PatientsQuery(source.schema), budget)
+    return max(float(noisy[0][0]), 1.0)
