@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -40,6 +40,7 @@ from pegai.privacy.mechanisms import (
     GaussianMechanism,
     LaplaceMechanism,
 )
+from pegai.privacy.noise_shares import GaussianShareMechanism
 from pegai.privacy.randomized_response import RandomizedResponseMechanism
 from pegai.privacy.recorder import Array, Mechanism, Recorder, show_mechanism
 from pegai.privacy.samplers import MAX_DRAWS, SecureRandom
@@ -122,6 +123,39 @@ class Session:
         )
         return cls(plan, privacy, charge, recorder=recorder)
 
+    @classmethod
+    def resume(
+        cls, plan: Plan, privacy: Privacy, *, charge_hash: str, spent: Mapping[str, Sequence[float]]
+    ) -> Session:
+        """Go on with a plan that a process which is gone has charged.
+
+        Only for filters, whose uses the caller has written down before each of them ran: what it
+        leaves out would be spent twice.
+
+        Args:
+            plan: What was charged; filters only.
+            privacy: As it was charged.
+            charge_hash: Of the ledger's line.
+            spent: Squared mu of each use so far, by the event's label.
+
+        Raises:
+            PlanError: The plan holds other events than filters, or was not charged so.
+            LedgerError: The ledger is damaged or was edited.
+        """
+        if not all(isinstance(event, GaussianFilterEvent) for event in plan.events):
+            raise PlanError("only plans of filters can be gone on with")
+        found = [e for e in Ledger(privacy.ledger_path).entries() if e.hash == charge_hash]
+        if not found:
+            raise PlanError(
+                "the ledger has no such charge: the plan can't be gone on with",
+                hint="name the ledger that the run was begun with",
+            )
+        session = cls(plan, privacy, found[0])
+        for event in plan.events:
+            for mu_squared in spent.get(event.label, ()):
+                session._spend(event, mu_squared)  # pyright: ignore[reportArgumentType]
+        return session
+
     def gaussian(
         self,
         label: str,
@@ -145,25 +179,44 @@ class Session:
             PlanError: No such planned event, it is used up, or no sample was drawn for it.
             PrivacyError: A value is not finite; the use is spent all the same.
         """
-        event = self._planned(label)
-        if isinstance(event, GaussianFilterEvent):
-            if noise_multiplier is None:
-                raise PlanError(f"event {label!r} is a filter: say the noise_multiplier")
-            if not is_positive(noise_multiplier):
-                raise PlanError(f"noise_multiplier must be finite and > 0, not {noise_multiplier}")
-            self._spend(event, noise_multiplier**-2)
-        elif noise_multiplier is not None:
-            raise PlanError(f"the noise of {label!r} was planned; it can't be chosen now")
-        elif isinstance(event, SubsampledGaussianEvent):
-            self._disarm(label)
-            noise_multiplier = event.noise_multiplier
-        elif isinstance(event, GaussianEvent):
-            self._consume(label)
-            noise_multiplier = event.noise_multiplier
-        else:
-            raise _wrong_kind(event, "gaussian")
-        mechanism = GaussianMechanism(l2_sensitivity, noise_multiplier)
+        multiplier = self._spend_gaussian(label, noise_multiplier)
+        mechanism = GaussianMechanism(l2_sensitivity, multiplier)
         return self._release(label, "gaussian", values, l2_sensitivity, mechanism)
+
+    def gaussian_share(
+        self,
+        label: str,
+        values: Array,
+        *,
+        l2_sensitivity: float,
+        honest: int,
+        noise_multiplier: float | None = None,
+    ) -> Array:
+        """One site's part of a release that several sites make together; see `noise_shares`.
+
+        It costs what `gaussian` costs, and what the plan says of the guarantee must name the
+        condition: that `honest` sites keep their noise to themselves, and the sum is all that is
+        seen.
+
+        Args:
+            label: As for `gaussian`.
+            values: Integers; any shape.
+            l2_sensitivity: Bound on what one patient changes.
+            honest: At least so many sites add their parts and keep them.
+            noise_multiplier: Of the sum; as for `gaussian`.
+
+        Returns:
+            `GaussianShareMechanism.scale` times the values with noise, int64.
+
+        Raises:
+            PlanError: As for `gaussian`.
+            PrivacyError: The values are not integers; the use is spent all the same.
+        """
+        multiplier = self._spend_gaussian(label, noise_multiplier)
+        mechanism = GaussianShareMechanism(l2_sensitivity, multiplier, honest)
+        with self._lock:
+            self._draws += (honest - 1) * np.size(values)  # each value has `honest` parts
+        return self._release(label, "gaussian_share", values, l2_sensitivity, mechanism)
 
     def laplace(self, label: str, values: Array, *, l1_sensitivity: float) -> Array:
         """The values with Laplace noise of the planned multiplier times the sensitivity.
@@ -348,6 +401,26 @@ class Session:
                     f"{event.mu_squared:.6g} was planned, {spent - mu_squared:.6g} is spent"
                 )
             self._spent[event.label].append(mu_squared)
+
+    def _spend_gaussian(self, label: str, noise_multiplier: float | None) -> float:
+        """Use a Gaussian event up; its noise multiplier."""
+        event = self._planned(label)
+        if isinstance(event, GaussianFilterEvent):
+            if noise_multiplier is None:
+                raise PlanError(f"event {label!r} is a filter: say the noise_multiplier")
+            if not is_positive(noise_multiplier):
+                raise PlanError(f"noise_multiplier must be finite and > 0, not {noise_multiplier}")
+            self._spend(event, noise_multiplier**-2)
+            return noise_multiplier
+        if noise_multiplier is not None:
+            raise PlanError(f"the noise of {label!r} was planned; it can't be chosen now")
+        if isinstance(event, SubsampledGaussianEvent):
+            self._disarm(label)
+        elif isinstance(event, GaussianEvent):
+            self._consume(label)
+        else:
+            raise _wrong_kind(event, "gaussian")
+        return event.noise_multiplier
 
     def _disarm(self, label: str) -> None:
         with self._lock:
