@@ -14,6 +14,7 @@ PegaiError                     exit code 2
     ├── SeedRefusedError       3   a private fit was given a seed
     ├── IdentifierError        3   a direct identifier or free text would reach the model
     ├── PlanError              3   a mechanism was asked to run outside its plan
+    ├── FederationError        3   a site or the coordinator did what the plan does not allow
     └── LedgerError            3   the ledger is damaged or was edited
 ```
 
@@ -103,6 +104,10 @@ class IdentifierError(PrivacyError):
 
 class PlanError(PrivacyError):
     """A mechanism was asked to run outside the plan that was charged."""
+
+
+class FederationError(PrivacyError):
+    """A site or the coordinator of a federated run did what its plan does not allow."""
 
 
 class LedgerError(PrivacyError):

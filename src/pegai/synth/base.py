@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast, final
@@ -183,7 +183,7 @@ class Synthesizer(ABC):
         run = run.without_losses()
         run.progress("calibrating the noise", 0.0)
         session = Session.open(
-            _with_rules(self.plan(forms.learned_schema, privacy), table.schema),
+            private_plan(self, table.schema, privacy),
             privacy,
             dataset=privacy.dataset or table.schema.pegai.dataset or "unnamed",
             fingerprint_chunks=table_bytes(table),
@@ -276,11 +276,33 @@ def learned_schema(schema: Schema) -> Schema:
     return Forms.of(schema).learned_schema
 
 
-def _with_rules(plan: Plan, schema: Schema) -> Plan:
-    """The plan, saying that the rules are taken as public."""
-    if not schema.rules:
-        return plan
-    return replace(plan, public=(*plan.public, "the rules that every row keeps"))
+def private_plan(
+    method: Synthesizer, schema: Schema, privacy: Privacy, *, also_public: Sequence[str] = ()
+) -> Plan:
+    """What a private fit charges.
+
+    Args:
+        method: What is fitted.
+        schema: Of the user's table.
+        privacy: What is asked for.
+        also_public: What else is taken as known, in sentences.
+    """
+    plan = method.plan(learned_schema(schema), privacy)
+    rules = ("the rules that every row keeps",) if schema.rules else ()
+    return replace(plan, public=(*plan.public, *rules, *also_public))
+
+
+def private_rows(table: Table) -> Table:
+    """What a private fit learns of a table: rows of known patients, in the form of the rules.
+
+    Raises:
+        DataError: No columns besides identifiers.
+        IdentifierError: A column is free text.
+        PrivateDomainError: Bounds or categories came from the private data.
+    """
+    check_schema(table.schema)
+    check_public(table.schema)
+    return Forms.of(table.schema).table(known_patients(table))
 
 
 def as_generator(rng: np.random.Generator | int | None, name: str) -> np.random.Generator:

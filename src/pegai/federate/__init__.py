@@ -1,0 +1,1 @@
+"""Several hospitals train together, and only protected sums leave a site."""
