@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pegai.errors import UsageError
 from pegai.federate.wire import canonical, digest
+from pegai.privacy.events import GaussianFilterEvent
 from pegai.privacy.guarantee import MAX_DELTA, MAX_EPSILON, Privacy
 from pegai.privacy.guarantee import Plan as PrivacyPlan
 from pegai.privacy.noise_shares import MAX_SITES
@@ -25,6 +26,7 @@ from pegai.schema import Schema, read_schema, schema_from_dict
 from pegai.synth.aim import AIM
 from pegai.synth.base import private_plan
 from pegai.synth.catalog import make
+from pegai.synth.marginals.planning import MARGINALS
 from pegai.synth.mst import MST
 
 FORMAT = "pegai-federation/1"
@@ -188,19 +190,28 @@ class FederationPlan(_Strict):
 
     def parts(self, sites: int) -> int:
         """Of so many sites, those whose parts of the noise are counted on."""
-        return sites - self.colluders if self.noise == "secagg" else 1
+        return sites - self.colluders if self.noise == "secagg" else sites
 
-    def noise_factor(self, sites: int) -> float:
+    def noise_variance(self, sites: int) -> float:
         """Variance of the noise in a sum over so many sites, by that of one full noise."""
-        if self.noise == "local":
-            return float(sites)
-        return sites / self.parts(sites) if self.noise == "secagg" else 1.0
+        few = self.sensitivity_factor**2
+        return few * (sites if self.noise == "local" else sites / self.parts(sites))
 
     @property
-    def overlap(self) -> float:
-        """How much squared mu a patient at several sites spends, by that of one site's release."""
-        few = self.sites_a_patient
-        return float(few if self.noise == "local" else few**2)
+    def sensitivity_factor(self) -> int:
+        """How much more than one of its rows' sites a patient moves what is released.
+
+        A sum over sites moves by a patient's part at each; with local noise each site's release is
+        one of its own, and they compose (`site_budget`).
+        """
+        return 1 if self.noise == "local" else self.sites_a_patient
+
+    @property
+    def site_budget(self) -> float:
+        """What the answers of one site may spend in all, in squared mu."""
+        event = self.privacy[MARGINALS]
+        assert isinstance(event, GaussianFilterEvent)  # noqa: S101 - for the type checker
+        return event.mu_squared / (self.sites_a_patient if self.noise == "local" else 1)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""

@@ -39,6 +39,7 @@ from pegai.synth.marginals.measuring import (
     choose_pairs,
     class_index,
     count_exactly,
+    measure_clearest,
 )
 from pegai.synth.marginals.mixture import FitSettings, Mixture, fit_mixture
 from pegai.synth.marginals.planning import MARGINALS, one_filter
@@ -57,6 +58,9 @@ COMPONENTS_RATE = 8.0
 
 PAIR_SIGNAL = 12.0
 """Below so many, more and more of the budget goes to one-way tables, which pairs would drown."""
+
+LOOK_SHARE = 0.5
+"""Of the pairs' budget, for a look at all of them where the source can't choose among them."""
 
 EXACT_DEVIATION = 1.0
 """Without privacy, in patients: cells need not be met more closely than this."""
@@ -231,10 +235,14 @@ class AIM(Synthesizer):
             split_share = config.split_share if by_class else 0.0
             measurer.all_pairs(measurer.left * (1 - 1e-9), split_share=split_share)
             return
+        rounds = config.rounds or 2 * columns
+        if not measurer.source.can_choose:
+            measure_clearest(measurer, pairs=rounds, look_share=LOOK_SHARE)
+            return
         choose_pairs(
             measurer,
             config.fit_settings(signal),
-            rounds=config.rounds or 2 * columns,
+            rounds=rounds,
             choice_share=config.choice_share,
             rng=rng,
             progress=progress,

@@ -268,6 +268,11 @@ def _in_form(model: Fitted, forms: Forms) -> Fitted:
     return FittedInForm(model, forms)
 
 
+def in_users_form(model: Fitted, schema: Schema) -> Fitted:
+    """A privately fitted model of the learned schema, giving back the columns of the user's."""
+    return _in_form(model, Forms.of(schema))
+
+
 def learned_schema(schema: Schema) -> Schema:
     """What a private fit learns of a schema: its columns in the form that rules give them.
 

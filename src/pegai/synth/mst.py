@@ -27,7 +27,13 @@ from pegai.synth.conditions import Given, fix_given, known_codes
 from pegai.synth.files import ModelFile
 from pegai.synth.marginals.counting import Counter
 from pegai.synth.marginals.measurements import Array, Layout
-from pegai.synth.marginals.measuring import Measured, Measurer, add_look, count_exactly
+from pegai.synth.marginals.measuring import (
+    Measured,
+    Measurer,
+    add_look,
+    count_exactly,
+    look_at_pairs,
+)
 from pegai.synth.marginals.planning import MARGINALS, one_filter
 from pegai.synth.marginals.preparing import Looking, prepare
 from pegai.synth.marginals.source import Source, TableSource
@@ -36,6 +42,8 @@ from pegai.synth.running import Progress, Run
 
 CHUNK_ROWS = 262_144
 EXACT_BINS = 20
+LOOK_SHARE = 0.5
+"""Of the pairs' budget, for a look at all of them where the source can't choose among them."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,13 @@ class MST(Synthesizer):
             measurer.ones(left)
             return measurer.measured
         measurer.ones(config.ones_share * left)
-        chosen = _choose_tree(measurer, config.choice_share * measurer.left, progress)
+        if source.can_choose:
+            chosen = _choose_tree(measurer, config.choice_share * measurer.left, progress)
+            measurer.pairs(chosen, measurer.left * (1 - 1e-9))
+            return measurer.measured
+        chosen = _clearest_tree(measurer, LOOK_SHARE * measurer.left)
         measurer.pairs(chosen, measurer.left * (1 - 1e-9))
+        measurer.measured.keep_pairs(chosen)
         return measurer.measured
 
 
@@ -164,6 +177,16 @@ def _count(table: Table) -> Measured:
         chosen.append(max(open_pairs, key=lambda pair: gains[pair]))
     measured.tables = [t for t in measured.tables if len(t.columns) == 1 or t.columns in chosen]
     return measured
+
+
+def _clearest_tree(measurer: Measurer, budget: float) -> list[tuple[int, int]]:
+    """The tree of the pairs that a look at all of them shows to depend most."""
+    columns = len(measurer.measured.layout.sizes)
+    scores = look_at_pairs(measurer, budget)
+    chosen: list[tuple[int, int]] = []
+    while open_pairs := spanning(columns, chosen):
+        chosen.append(max(open_pairs, key=lambda pair: scores[pair]))
+    return sorted(chosen)
 
 
 def _information(counts: Array) -> float:

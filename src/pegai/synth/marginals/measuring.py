@@ -82,6 +82,20 @@ class Measured:
         cells = impossible_cells(self.encoder, places)
         return None if cells is None else cells[None]
 
+    def keep_pairs(self, chosen: Sequence[tuple[int, int]]) -> None:
+        """Forget the other pairs; of one that was measured several times, keep the mean.
+
+        The mean is by precision, which loses nothing.
+        """
+        kept = [t for t in self.tables if len(t.columns) < 2]
+        for pair in chosen:
+            same = [t for t in self.tables if t.columns == pair]
+            weights = np.array([float(t.deviation) ** -2 for t in same])
+            counts = sum(w * t.counts for w, t in zip(weights, same, strict=True)) / weights.sum()
+            deviation = float(weights.sum() ** -0.5)
+            kept.append(NoisyTable(pair, counts, deviation, same[0].impossible))
+        self.tables = kept
+
     @property
     def problem(self) -> Problem:
         """What a model is fitted to."""
@@ -267,3 +281,45 @@ def _round_fit(
     steps = settings.steps if start is None else min(ROUND_STEPS, settings.steps)
     round_settings = FitSettings(settings.components, steps, 0.05, ROUND_PRICE)
     return fit_mixture(problem, round_settings, rng, start=start)
+
+
+def look_at_pairs(measurer: Measurer, budget: float) -> dict[tuple[int, int], float]:
+    """Measure all pairs over all classes, and say how far each is from independence.
+
+    For sources that can't choose, where no one sees the exact counts: what a pair's released table
+    shows is free to be looked at.
+
+    Args:
+        measurer: Has measured one-way tables.
+        budget: Of this look.
+
+    Returns:
+        For each pair the L1 distance from what its one-way tables give, less what noise adds, in
+        patients.
+    """
+    measured, before = measurer.measured, len(measurer.measured.tables)
+    ones = measured.problem.known_ones
+    spans = [ones[measured.layout.span(i)] for i in range(len(measured.layout.sizes))]
+    shares = [span / max(span.sum(), 1e-300) for span in spans]
+    patients = float(measured.class_totals.sum())
+    measurer.all_pairs(budget, split_share=0.0)
+    scores: dict[tuple[int, int], float] = {}
+    for table in measured.tables[before:]:
+        i, j = table.columns
+        apart = patients * shares[i][:, None] * shares[j][None, :]
+        noise = math.sqrt(2 / math.pi) * float(table.deviation)
+        scores[i, j] = float((np.abs(table.counts[0] - apart) - noise).sum())
+    return scores
+
+
+def measure_clearest(measurer: Measurer, *, pairs: int, look_share: float) -> None:
+    """Spend what is left on all pairs, and then on those that a first look shows best.
+
+    Args:
+        measurer: Has measured one-way tables; its source can't choose.
+        pairs: How many are measured again, by class.
+        look_share: Of the budget, for the first look.
+    """
+    scores = look_at_pairs(measurer, look_share * measurer.left)
+    clearest = sorted(scores, key=lambda pair: -scores[pair])[:pairs]
+    measurer.pairs(sorted(clearest), measurer.left * (1 - 1e-9))
