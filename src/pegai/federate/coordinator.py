@@ -38,6 +38,9 @@ RETRY_SECONDS = 0.5
 MAX_ATTEMPTS = 3
 """How often a secure sum is begun with the same sites before those that fail are left out."""
 
+LEAVING_SOME = 0.95
+"""The part of what is left that a sum made again may take: what follows needs some, too."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -70,7 +73,8 @@ class Seen:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Seen:
         """The inverse of `dataclasses.asdict`, after JSON."""
-        return cls(**(plain | {"participants": tuple(plain["participants"])}))
+        content: dict[str, Any] = {**plain, "participants": tuple(plain["participants"])}
+        return cls(**content)
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,7 +353,8 @@ class FederatedSource(Source):
                     continue
             failures = 0
             self._to.drop(gone)
-            if released and (len(released) + 1) * budget > self._plan.site_budget - self._spent:
+            room = LEAVING_SOME * (self._plan.site_budget - self._spent)
+            if released and (len(released) + 1) * budget > room:
                 raise FederationError(
                     f"site {', '.join(gone)} was lost while a sum was under way, and the budget "
                     "has no room for the sum to be made again without it",

@@ -24,7 +24,7 @@ from pegai.privacy.guarantee import Plan as PrivacyPlan
 from pegai.privacy.noise_shares import MAX_SITES
 from pegai.schema import Schema, read_schema, schema_from_dict
 from pegai.synth.aim import AIM
-from pegai.synth.base import private_plan
+from pegai.synth.base import check_public, check_schema, private_plan
 from pegai.synth.catalog import make
 from pegai.synth.marginals.planning import MARGINALS
 from pegai.synth.mst import MST
@@ -256,7 +256,8 @@ def plan_from_dict(raw: dict[str, Any], *, name: str = "plan") -> FederationPlan
     Raises:
         UsageError: A rule is broken; each is named with its place.
         SchemaError: The schema is none.
-        PegaiError: It allows no private fit.
+        PrivateDomainError: Its bounds or categories come from private data.
+        PegaiError: It allows no private fit for another reason.
     """
     try:
         plan = FederationPlan.model_validate(raw)
@@ -271,7 +272,9 @@ def plan_from_dict(raw: dict[str, Any], *, name: str = "plan") -> FederationPlan
             + "\n    ".join(lines),
             hint="the format is described in docs/reference/federation",
         ) from None
-    _ = plan.privacy  # refuses what no site could run
+    check_schema(plan.schema_)
+    check_public(plan.schema_)
+    _ = plan.privacy  # refuses settings that no site could run
     return plan
 
 
