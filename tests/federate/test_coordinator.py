@@ -78,8 +78,10 @@ def test_a_run_gives_a_model_with_the_guarantee(federation: Make, noise: str, me
     spent = sum(seen.budget for seen in fit.seen)
     assert spent == pytest.approx(made.plan.site_budget, rel=1e-6)
     assert spent <= made.plan.site_budget * (1 + 1e-9)
-    with pytest.raises(FederationError, match="over"):  # the run is closed at every site
-        made.coordinator().fit()
+    body = Message({"plan": made.plan.digest, "run": fit.run}).to_bytes()
+    for agent in made.agents().values():
+        with pytest.raises(FederationError, match="over"):  # it is closed at every site
+            agent.handle("open", body, caller="coordinator")
 
 
 def pooled(made: Federation) -> Table:

@@ -207,6 +207,7 @@ def test_a_closed_run_is_over(site: Caller) -> None:
     site("open")
     site.ask(0)
     site("close")
+    site("close")
     for verb, body in (("open", {}), ("ask", {"exchange": 0, "budget": 0.01, "query": None})):
         with pytest.raises(FederationError, match="over"):
             site(verb, **body)

@@ -302,9 +302,11 @@ class SiteAgent:
         return {}, {"values": mask.mask(kept.values, adverts, self._plan.pinned)}
 
     def _close(self, body: Mapping[str, Any]) -> Reply:
-        run = self._opened(body)
-        run.journal.close()
-        del self._runs[str(body["run"])]
+        """End the run; a coordinator that was stopped meanwhile may say so again."""
+        name = str(body.get("run"))
+        if not Journal(self._home.folder, name, self._plan.digest).is_closed:
+            self._opened(body).journal.close()
+        self._runs.pop(name, None)
         return {"closed": True}, {}
 
     def _opened(self, body: Mapping[str, Any]) -> _Run:
