@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,35 @@ def test_a_stop_between_journal_and_charge_is_gone_on_with(
     later("open")
     later.ask(0)
     assert later.charges == 1
+
+
+@pytest.mark.parametrize("write", range(2, 6))
+def test_a_stop_while_the_ledger_is_written_charges_once(
+    site: Caller, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    """The line may be in the head alone: it is finished, and found, before it is charged again."""
+    heads, lines = Ledger._write_head, Ledger._write_line
+    seen: list[str] = []
+
+    def stopping(real: Any) -> Any:
+        def write_or_stop(*rest: Any) -> None:
+            seen.append("")
+            if len(seen) == 3 + write:  # after the line that starts the ledger
+                raise KeyboardInterrupt
+            real(*rest)
+
+        return write_or_stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_write_head", stopping(heads))
+        patch.setattr(Ledger, "_write_line", stopping(lines))
+        with contextlib.suppress(KeyboardInterrupt):
+            site("open")
+    later = Caller(site.made)
+    later("open")
+    later.ask(0)
+    assert later.charges == 1
+    assert Ledger(later.ledger).verify() == []
 
 
 def test_a_damaged_journal_is_refused(site: Caller) -> None:

@@ -244,6 +244,22 @@ def test_a_crash_while_charging_leaves_it_charged(filled, monkeypatch, written):
     assert filled.spent("ward")[0] == 3.75
 
 
+def test_what_was_under_way_is_among_the_entries_once_it_is_settled(filled, monkeypatch):
+    before = len(filled.entries())
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_write_line", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            filled.set_budget("ward", 1.0, 1e-5)
+    filled.settle()
+    assert len(filled.entries()) == before + 1
+    filled.settle()
+    assert len(filled.entries()) == before + 1
+
+
 def test_a_torn_line_that_no_head_announced_is_damage(filled):
     with filled.path.open("ab") as file:
         file.write(b'{"dataset":')

@@ -210,7 +210,9 @@ class SiteAgent:
             dataset=self._home.dataset,
         )
         label = f"federation {self._plan.study}, run {run}"
-        charged = [e for e in Ledger(self._home.ledger).entries() if e.label == label]
+        ledger = Ledger(self._home.ledger)
+        ledger.settle()  # a charge that was under way in a process that is gone counts
+        charged = [e for e in ledger.entries() if e.label == label]
         session = (
             Session.resume(
                 self._plan.privacy,

@@ -68,6 +68,15 @@ class Ledger:
         with self._locked(write=False):
             return [entry_of(body) for body in self._bodies()]
 
+    def settle(self) -> None:
+        """Finish the line that a process had begun to write when it was killed, if there is one.
+
+        Every writer does so first. Whoever wants to know whether something was charged already
+        must do so, too: until then the line is in the head only, and not among the entries.
+        """
+        with self._locked(write=True):
+            pass
+
     def verify(self) -> list[Problem]:
         """What is wrong with the ledger; empty if nothing is, or if there is none yet."""
         with self._locked(write=False):
