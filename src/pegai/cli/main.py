@@ -24,6 +24,7 @@ from pegai.cli import (
     compare,
     data,
     evaluation,
+    federate,
     ledger,
     models,
     privacy,
@@ -88,6 +89,7 @@ _add(models.fit, "Step by step")
 _add(models.sample, "Step by step")
 _add(evaluation.evaluate, "Step by step")
 _add(compare.compare, "Step by step")
+app.add_typer(federate.app, name="federate", rich_help_panel="Together")
 _add(release.release, "Release")
 _add(release.verify, "Release")
 _add(release.keygen, "Release")
@@ -96,7 +98,7 @@ _add(models.methods, "Look up")
 _add(audit.audit, "Look up")
 app.add_typer(privacy.app, name="privacy", rich_help_panel="Look up")
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look up")
-for group in (schema.app, privacy.app, ledger.app, release.policy):
+for group in (schema.app, privacy.app, ledger.app, release.policy, federate.app):
     for command in group.registered_commands:
         if command.callback is not None:
             command.help = paragraphs(command.callback)

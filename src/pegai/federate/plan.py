@@ -207,11 +207,16 @@ class FederationPlan(_Strict):
         return 1 if self.noise == "local" else self.sites_a_patient
 
     @property
-    def site_budget(self) -> float:
-        """What the answers of one site may spend in all, in squared mu."""
+    def privacy_budget(self) -> float:
+        """What a patient's data may be spent in all, in squared mu."""
         event = self.privacy[MARGINALS]
         assert isinstance(event, GaussianFilterEvent)  # noqa: S101 - for the type checker
-        return event.mu_squared / (self.sites_a_patient if self.noise == "local" else 1)
+        return event.mu_squared
+
+    @property
+    def site_budget(self) -> float:
+        """What the answers of one site may spend in all, in squared mu."""
+        return self.privacy_budget / (self.sites_a_patient if self.noise == "local" else 1)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -293,6 +298,8 @@ def read_plan(path: str | Path) -> FederationPlan:
         raise UsageError(
             f"{path}: no such file", hint="an example is in docs/reference/federation"
         ) from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path}: can't be read as a plan: {error}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: can't be read as a plan ({type(error).__name__})") from None
     if isinstance(raw, dict) and isinstance(raw.get("schema"), str):  # pyright: ignore
