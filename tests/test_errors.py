@@ -19,6 +19,7 @@ TREE = [
     (errors.SeedRefusedError, 3),
     (errors.IdentifierError, 3),
     (errors.PlanError, 3),
+    (errors.FederationError, 3),
     (errors.LedgerError, 3),
 ]
 

@@ -148,9 +148,9 @@ def _print(done: Simulation) -> None:
     seen = done.fit.seen
     rows = [(s.number, s.what, s.numbers, f"{s.deviation:.3g}", s.received) for s in seen]
     show.grid(("exchange", "what", "numbers", "noise, patients", "bytes a site"), rows)
-    places = list(done.real) or ["all"]
+    places = list(done.real)
     table = [
-        (name, *(_shown(found.get(place, {}).get("tstr_auc", math.nan)) for place in places))
+        (name, *(_shown(found[place]) for place in places))
         for name, found in [*done.figures.items(), ("real patients", done.real)]
     ]
     show.grid(("trained on; AUC at", *places), table)

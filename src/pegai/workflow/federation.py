@@ -17,8 +17,8 @@ from pegai.data.conform import load_table
 from pegai.data.files import write_table
 from pegai.data.splits import Split, split
 from pegai.data.table import Table
-from pegai.errors import PegaiError, UsageError
-from pegai.evaluate.suite import evaluate
+from pegai.errors import UsageError
+from pegai.evaluate.utility.places import auc_by_place
 from pegai.federate.coordinator import FederatedFit
 from pegai.federate.plan import FederationPlan, Noise, plan_from_dict, read_plan
 from pegai.federate.simulate import SiteData, simulate
@@ -28,7 +28,6 @@ from pegai.streams import Streams
 from pegai.synth.base import learned_schema
 from pegai.synth.running import Progress, Run
 
-SCORES = ("tstr_auc", "c2st_auc")
 EVALUATION_SAMPLES = 3
 
 TEMPLATE = """\
@@ -80,17 +79,17 @@ class Simulation:
     Attributes:
         plan: The draft, as it was run.
         fit: The run.
-        figures: By what was fitted (`federated`, `pooled`, `alone NAME`), by where it was tested
-            (`all`, or a site), by score.
-        real: The same scores of real patients, by where they were tested.
+        figures: Areas under the ROC curve, by what was fitted (`federated`, `pooled`,
+            `alone NAME`) and where it was tested (`all`, or a site).
+        real: Those of a model of all real training patients, by where it was tested.
         files: What was written.
         seconds: Of the run, without evaluation.
     """
 
     plan: FederationPlan
     fit: FederatedFit
-    figures: Mapping[str, Mapping[str, Mapping[str, float]]]
-    real: Mapping[str, Mapping[str, float]]
+    figures: Mapping[str, Mapping[str, float]]
+    real: Mapping[str, float]
     files: Mapping[str, Path]
     seconds: float
 
@@ -210,29 +209,16 @@ def _compared(
 
 def _figures(
     tables: Mapping[str, list[Table]], parts: Mapping[str, Split], seed: int, progress: Progress
-) -> tuple[dict[str, dict[str, dict[str, float]]], dict[str, dict[str, float]]]:
-    """Scores on the holdout of all and of each site, and those of real patients."""
-    places = {"all": _pooled(parts), **parts}
-    figures: dict[str, dict[str, dict[str, float]]] = {name: {} for name in tables}
-    real: dict[str, dict[str, float]] = {}
-    done = 0
-    for place, part in places.items():
-        for name, made in tables.items():
-            progress(f"testing {name} on {place}", done / (len(places) * len(tables)))
-            done += 1
-            try:
-                found = evaluate(part.train, part.holdout, made, seed=seed, tier="quick")
-            except PegaiError:  # too few patients to be tested on
-                figures[name][place] = dict.fromkeys(SCORES, math.nan)
-                continue
-            scores = {s.name: s for s in found.scores}
-            figures[name][place] = {k: scores[k].value for k in SCORES if k in scores}
-            real[place] = {
-                k: scores[k].baseline if scores[k].baseline is not None else math.nan
-                for k in SCORES
-                if k in scores
-            }  # pyright: ignore
-    return figures, real
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Areas on the holdout of all and of each site, and those of models of real patients."""
+    whole = _pooled(parts)
+    places = {"all": whole.holdout} | {name: part.holdout for name, part in parts.items()}
+    figures: dict[str, dict[str, float]] = {}
+    for done, (name, made) in enumerate(tables.items()):
+        progress(f"testing {name}", done / (len(tables) + 1))
+        figures[name] = auc_by_place(made, whole.train, places, seed=seed)
+    progress("testing real patients", len(tables) / (len(tables) + 1))
+    return figures, auc_by_place([whole.train], whole.train, places, seed=seed)
 
 
 def _plain(done: Simulation) -> dict[str, Any]:
@@ -288,11 +274,11 @@ def _report(done: Simulation) -> str:
         "Outside the guarantee: holdouts are real patients. For the sites, not for a release.",
         "",
     ]
-    places = list(done.real) or ["all"]
+    places = list(done.real)
     lines += [f"| trained on | {' | '.join(places)} |", "|---" * (len(places) + 1) + "|"]
     rows = {**done.figures, "real patients": done.real}
     for name, found in rows.items():
-        values = [found.get(place, {}).get("tstr_auc", math.nan) for place in places]
+        values = [found[place] for place in places]
         shown = " | ".join("-" if math.isnan(v) else f"{v:.3f}" for v in values)
         lines.append(f"| {name} | {shown} |")
     return "\n".join(lines) + "\n"
