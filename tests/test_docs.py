@@ -291,6 +291,8 @@ def test_python_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.place)
 def test_toml_examples_are_valid(block: Block) -> None:
+    from pegai.data.datasets import heart_disease_schema
+    from pegai.federate.plan import plan_from_dict
     from pegai.synth.catalog import make
     from pegai.workflow.config import DeidentifySection, config_from_dict
 
@@ -301,8 +303,26 @@ def test_toml_examples_are_valid(block: Block) -> None:
             make(fit.method, fit.settings)
     elif "deidentify" in raw:
         DeidentifySection.model_validate(raw["deidentify"])
+    elif "study" in raw:
+        plan_from_dict(raw | {"schema": heart_disease_schema().to_dict()})
     else:
         make("ctgan", raw)
+
+
+def test_every_key_of_a_federation_plan_is_described_with_its_default() -> None:
+    from pegai.federate.plan import FederationPlan
+
+    text = (ROOT / "docs" / "reference" / "federation.md").read_text(encoding="utf-8")
+    for name, field in FederationPlan.model_fields.items():
+        if name == "format":
+            continue
+        row = re.search(rf"^\|[^|]*`{field.alias or name}`[^|]*\|([^|]*)\|", text, re.MULTILINE)
+        assert row, name
+        said = row[1].strip().strip("`")
+        if field.is_required():
+            assert said == "required", name
+        elif isinstance(field.default, str | int | float):
+            assert said == str(field.default).removesuffix(".0"), name
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=lambda block: block.place)

@@ -141,7 +141,7 @@ class Coordinator:
         """
         run = run or Run()
         run.progress("opening the sites", 0.0)
-        self._open()
+        self.open()
         source = FederatedSource(self)
         learned = self.plan.synthesizer.fit_source(source, np.random.default_rng(self.seed), run)
         model = in_users_form(learned, self.plan.schema_)
@@ -183,7 +183,7 @@ class Coordinator:
             answers |= self.ask(verb, body, gone)
         return answers
 
-    def _open(self) -> None:
+    def open(self) -> None:
         """Open the run at every site; who is there then is written down, for a run gone on with."""
         path = self.folder / OPENED_FILE
         if not path.exists():

@@ -56,6 +56,11 @@ def simulate(
         UsageError: Sites are missing or too many.
         FederationError: The folder holds a run of another plan, or a site refused.
     """
+    return simulated(draft, sites, folder).fit(run)
+
+
+def simulated(draft: FederationPlan, sites: Mapping[str, SiteData], folder: Path) -> Coordinator:
+    """The coordinator of such a run, with all sites in this process; as for `simulate`."""
     if sorted(sites) != list(draft.names):
         raise UsageError(
             f"the plan has the sites {', '.join(draft.names)}; given are "
@@ -77,7 +82,7 @@ def simulate(
         )
         for name, site in sites.items()
     }
-    return Coordinator(plan, InProcess(agents), folder / "coordinator").fit(run)
+    return Coordinator(plan, InProcess(agents), folder / "coordinator")
 
 
 def _keys(path: Path, plan: FederationPlan) -> dict[str, Ed25519PrivateKey]:

@@ -5,7 +5,7 @@ summation). Where at most t sites may leave out their noise, or tell it to whoev
 K - t others must have enough of it among them: parts of variance sigma^2 / (K - t).
 
 **Why the sum costs what one Gaussian release costs.** A part is a discrete Gaussian on the
-integers of variance s^2, at least `SMOOTH_PART`^2 = 16 steps squared. Let m = K - t.
+integers of variance s^2, at least 16 steps squared (`SMOOTH_PART` is wider). Let m = K - t.
 
 1. The sum of i parts and one more: completing the square as in the module `samplers`, with s1 =
    s sqrt(i) and s2 = s, the law of the sum is the discrete Gaussian of variance (i + 1) s^2 times
