@@ -19,6 +19,7 @@ import pytest
 
 import pegai
 from pegai.data.files import write_table
+from pegai.data.signing import new_key, read_private_key
 from pegai.data.table import Table
 from pegai.errors import GateFailedError, PrivacyError, UsageError
 from pegai.evaluate.scores import Evaluation, Score
@@ -29,7 +30,6 @@ from pegai.report.domain import domain_rows
 from pegai.schema import read_schema, write_schema
 from pegai.workflow.bundle import sha256_file, verify_bundle
 from pegai.workflow.release import ReleaseRequest, from_run, release
-from pegai.workflow.signing import new_key, read_private_key
 
 NAMED = "oncology-zyx"
 """The data set's name in the ledger."""

@@ -191,7 +191,7 @@ def keygen(
     PEGAI_KEY_PASSPHRASE to keep it encrypted. Give the .pub file to recipients on another way than
     the data.
     """
-    from pegai.workflow.signing import new_key
+    from pegai.data.signing import new_key
 
     public, mark = new_key(path)
     content = {"private_key": str(path), "public_key": str(public), "fingerprint": mark}

@@ -22,14 +22,15 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pegai.data.atomic import atomic_path
-from pegai.errors import DataError, PegaiError, UsageError
-from pegai.privacy.guarantee import Guarantee
-from pegai.workflow.signing import (
+from pegai.data.signing import (
+    RELEASE,
     fingerprint,
     is_signed_by,
     public_key_from,
     read_public_key,
 )
+from pegai.errors import DataError, PegaiError, UsageError
+from pegai.privacy.guarantee import Guarantee
 
 if TYPE_CHECKING:
     from pegai.privacy.ledger_chain import Entry
@@ -275,7 +276,9 @@ def _signature(folder: Path, manifest: Mapping[str, Any], trusted: Any) -> list[
     try:
         pem = (folder / PUBLIC_KEY).read_bytes()
         key = public_key_from(pem, name=PUBLIC_KEY)
-        good = is_signed_by(key, (folder / MANIFEST).read_bytes(), signature.read_bytes())
+        good = is_signed_by(
+            key, (folder / MANIFEST).read_bytes(), signature.read_bytes(), context=RELEASE
+        )
     except (OSError, UsageError):
         return [Check("signature", False, "the signature or its key is missing or damaged")]
     mark = fingerprint(key)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pegai.audit.artefacts import scan
 from pegai.data.atomic import atomic_folder, check_folder
 from pegai.data.conform import load_table
+from pegai.data.signing import RELEASE, fingerprint, public_pem, read_private_key, sign
 from pegai.errors import DataError, GateFailedError, PrivacyError, UsageError
 from pegai.evaluate.scores import Evaluation
 from pegai.privacy.guarantee import Guarantee
@@ -38,7 +39,6 @@ from pegai.synth.files import read_model, write_model
 from pegai.workflow import bundle as b
 from pegai.workflow.deidentification import lint_rows
 from pegai.workflow.facts import now
-from pegai.workflow.signing import fingerprint, public_pem, read_private_key, sign
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -202,7 +202,7 @@ def _seal(folder: Path, facts: Mapping[str, Any], key: Ed25519PrivateKey | None)
     manifest = b.manifest_text(folder, facts).encode()
     (folder / b.MANIFEST).write_bytes(manifest)
     if key is not None:
-        (folder / b.SIGNATURE).write_text(sign(key, manifest), encoding="ascii")
+        (folder / b.SIGNATURE).write_text(sign(key, manifest, context=RELEASE), encoding="ascii")
 
 
 def _archive(request: ReleaseRequest) -> Path | None:

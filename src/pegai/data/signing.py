@@ -1,4 +1,4 @@
-"""Ed25519 keys of a house, and signatures over a release's manifest.
+"""Ed25519 keys of a house, and signatures over releases and plans.
 
 A private key is a PKCS#8 PEM file that only its user may read (mode 0600); one that others can read
 is refused, since anyone could then sign in the house's name. The public key beside it goes to
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 PASSPHRASE_VARIABLE = "PEGAI_KEY_PASSPHRASE"  # noqa: S105 - a name, not a phrase
 """Where set, a private key is written and read encrypted with it."""
 
-CONTEXT = b"pegai-release/1\n"
-"""Put before what is signed, so that a signature of a release is one of nothing else."""
+RELEASE = b"pegai-release/1\n"
+PLAN = b"pegai-federation-plan/1\n"
+"""Contexts: put before what is signed, so that a signature of one kind is one of nothing else."""
 
 
 def new_key(path: Path) -> tuple[Path, str]:
@@ -152,17 +153,19 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
 
 
-def sign(key: Ed25519PrivateKey, content: bytes) -> str:
-    """The signature of a manifest's bytes, as base64 text."""
-    return base64.b64encode(key.sign(CONTEXT + content)).decode() + "\n"
+def sign(key: Ed25519PrivateKey, content: bytes, *, context: bytes) -> str:
+    """The signature of some bytes, as base64 text; `context` is `RELEASE` or `PLAN`."""
+    return base64.b64encode(key.sign(context + content)).decode() + "\n"
 
 
-def is_signed_by(key: Ed25519PublicKey, content: bytes, signature: bytes) -> bool:
-    """Whether a signature is of these bytes and by this key."""
+def is_signed_by(
+    key: Ed25519PublicKey, content: bytes, signature: bytes, *, context: bytes
+) -> bool:
+    """Whether a signature is of these bytes in this context, and by this key."""
     from cryptography.exceptions import InvalidSignature
 
     try:
-        key.verify(base64.b64decode(signature.strip(), validate=True), CONTEXT + content)
+        key.verify(base64.b64decode(signature.strip(), validate=True), context + content)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -1,0 +1,171 @@
+"""FLARE's processes, started and spoken to: the server, a site, and who sends jobs."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from pegai.errors import FederationError
+from pegai.federate.flare_kit import (
+    ADMIN,
+    ORGANISATION,
+    Address,
+    require_engine,
+    write_admin,
+    write_job,
+    write_server,
+    write_site,
+)
+from pegai.federate.membership import Membership
+from pegai.federate.study import Study
+
+STUDY_VARIABLE = "PEGAI_STUDY"
+SITE_VARIABLE = "PEGAI_SITE"
+OVER = ("FINISHED", "FAILED", "ABORTED", "ABNORMAL")
+CONSOLE = "console.txt"
+
+
+def start_server(study: Study) -> subprocess.Popen[bytes]:
+    """Start the coordinator's server; it listens until it is stopped.
+
+    Raises:
+        MissingExtraError: FLARE is not installed.
+    """
+    workspace = study.server.resolve()
+    write_server(workspace, study.address, study.folder / "certificates" / "server")
+    module = "nvflare.private.fed.app.server.server_train"
+    extra = {STUDY_VARIABLE: str(study.folder.resolve())}
+    return _start(module, workspace, "fed_server.json", [], extra)
+
+
+def start_site(member: Membership) -> subprocess.Popen[bytes]:
+    """Start a site; it stays connected until it is stopped.
+
+    Raises:
+        MissingExtraError: FLARE is not installed.
+    """
+    workspace = member.workspace.resolve()
+    write_site(workspace, member.address, member.site, member.folder / "certificates")
+    module = "nvflare.private.fed.app.client.client_train"
+    extra = {SITE_VARIABLE: str(member.folder.resolve())}
+    return _start(module, workspace, "fed_client.json", [f"uid={member.site}"], extra)
+
+
+def _start(
+    module: str, workspace: Path, startup: str, options: list[str], extra: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """One of FLARE's programs, in a process group of its own, its output in a file."""
+    require_engine()
+    for stale in ("shutdown.fl", "restart.fl"):
+        (workspace / stale).unlink(missing_ok=True)
+    settings = ["secure_train=true", f"org={ORGANISATION}", "config_folder=config", *options]
+    command = [sys.executable, "-u", "-m", module, "-m", str(workspace), "-s", startup, "--set"]
+    with (workspace / CONSOLE).open("ab") as output:
+        return subprocess.Popen(
+            [*command, *settings],
+            cwd=workspace,
+            env={**os.environ, **extra, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes], *, patience: float = 10.0) -> None:
+    """End a program of FLARE's and all that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        end = time.monotonic() + patience
+        while _group_lives(process) and time.monotonic() < end:
+            time.sleep(0.1)
+        if not _group_lives(process):
+            break
+    process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()  # else what has ended stays in the group, waiting to be asked
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def is_listening(address: Address, *, timeout: float = 2.0) -> bool:
+    """Whether anything answers at the server's port."""
+    try:
+        with socket.create_connection((address.host, address.port), timeout=timeout):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def session(study: Study, *, timeout: float = 15.0) -> Generator[Any]:
+    """A connection to the server as the one who sends jobs.
+
+    Raises:
+        MissingExtraError: FLARE is not installed.
+        FederationError: The server can't be reached.
+    """
+    require_engine()
+    from nvflare.fuel.flare_api.flare_api import new_secure_session  # pyright: ignore
+
+    write_admin(study.admin, study.address, study.folder / "certificates" / "admin")
+    if not is_listening(study.address):
+        raise FederationError(
+            f"nothing answers at {study.address.host}:{study.address.port}",
+            hint=f"start the server: pegai federation up {study.folder}",
+        )
+    try:
+        with redirect_stdout(io.StringIO()):
+            opened: Any = new_secure_session(ADMIN, str(study.admin.resolve()), timeout=timeout)
+    except Exception as error:
+        raise FederationError(
+            f"the server let nobody in ({type(error).__name__}: {error})",
+            hint=f"its log: {study.server / 'log.txt'}",
+        ) from None
+    try:
+        yield opened
+    finally:
+        with redirect_stdout(io.StringIO()):
+            opened.close()
+
+
+def connected(opened: Any) -> dict[str, float]:
+    """Sites that are connected, each with when it was last heard of (seconds since 1970)."""
+    info = opened.get_system_info()
+    return {str(c.name): float(c.last_connect_time) for c in info.client_info}
+
+
+def submit(opened: Any, digest: str, sites: tuple[str, ...], quorum: int) -> str:
+    """Send the job of a plan; gives its id."""
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / f"plan-{digest[:12]}"
+        write_job(folder, digest, sites, quorum)
+        return str(opened.submit_job(str(folder)))
+
+
+def wait_for(opened: Any, job: str, told: Callable[[], None], *, poll_seconds: float = 0.5) -> str:
+    """Wait until a job is over; gives FLARE's word for how it ended."""
+    while True:
+        status = str(opened.get_job_meta(job).get("status", ""))
+        if any(word in status for word in OVER):
+            return status
+        told()
+        time.sleep(poll_seconds)
