@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,6 +79,63 @@ def plan(
         show.say(f"digest: {told['digest']}")
 
     show.result(told, as_json=as_json, text=text)
+
+
+@app.command()
+def rehearse(
+    plan: Annotated[Path, typer.Argument(help="The plan: a draft in TOML, or frozen, in JSON.")],
+    patients: Annotated[int, typer.Option(min=1, help="Made-up patients of each site.")] = 200,
+    site: Annotated[
+        list[str] | None,
+        typer.Option("--site", help="NAME=FILE: compare the names of its columns, no more."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a plan on patients made up from its schema, to see what it will ask of each site.
+
+    No row is read and no ledger is charged. With --site the names of a real file's columns are
+    compared with the schema, and nothing else of it.
+
+    Example: pegai federate rehearse plan.toml --site aarhus=aarhus.csv
+    """
+    from pegai.federate.plan import read_plan
+    from pegai.workflow.federation import sites_from
+    from pegai.workflow.rehearsal import rehearse as run
+
+    with show.progress(quiet=quiet) as bar:
+        found = run(read_plan(plan), bar, patients=patients, files=sites_from(site or []))
+    content = {
+        "questions": [dict(question) for question in found.questions],
+        "disagreements": {name: list(said) for name, said in found.disagreements.items()},
+        "seconds": round(found.seconds, 2),
+    }
+
+    def text() -> None:
+        questions(content["questions"])
+        for name, said in found.disagreements.items():
+            show.say(f"{name}: {'; '.join(said) or 'has all columns of the schema'}")
+
+    show.result(content, as_json=as_json, text=text)
+    if any("no column" in said for each in found.disagreements.values() for said in each):
+        raise typer.Exit(1)
+
+
+def questions(rows: list[dict[str, Any]]) -> None:
+    """What is asked in each exchange, for people."""
+    show.grid(
+        ("exchange", "what a site is asked", "numbers", "epsilon alone", "noise, patients"),
+        [
+            (
+                row["exchange"],
+                row["what"],
+                row["numbers"],
+                round(row["epsilon_alone"], 3),
+                round(row["noise_in_patients"], 1),
+            )
+            for row in rows
+        ],
+    )
 
 
 @app.command()

@@ -25,6 +25,7 @@ from pegai.cli import (
     data,
     evaluation,
     federate,
+    federation,
     ledger,
     models,
     privacy,
@@ -32,6 +33,7 @@ from pegai.cli import (
     runs,
     schema,
     show,
+    site,
     tune,
 )
 from pegai.errors import DataError, PegaiError, UsageError
@@ -90,6 +92,8 @@ _add(models.sample, "Step by step")
 _add(evaluation.evaluate, "Step by step")
 _add(compare.compare, "Step by step")
 app.add_typer(federate.app, name="federate", rich_help_panel="Together")
+app.add_typer(federation.app, name="federation", rich_help_panel="Together")
+app.add_typer(site.app, name="site", rich_help_panel="Together")
 _add(release.release, "Release")
 _add(release.verify, "Release")
 _add(release.keygen, "Release")
@@ -98,7 +102,15 @@ _add(models.methods, "Look up")
 _add(audit.audit, "Look up")
 app.add_typer(privacy.app, name="privacy", rich_help_panel="Look up")
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look up")
-for group in (schema.app, privacy.app, ledger.app, release.policy, federate.app):
+for group in (
+    schema.app,
+    privacy.app,
+    ledger.app,
+    release.policy,
+    federate.app,
+    federation.app,
+    site.app,
+):
     for command in group.registered_commands:
         if command.callback is not None:
             command.help = paragraphs(command.callback)

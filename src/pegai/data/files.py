@@ -57,6 +57,19 @@ def read_frame(
     return pl.concat([_no_rows(dialect), *frames], rechunk=True)
 
 
+def column_names(path: str | Path) -> tuple[str, ...]:
+    """The names of a file's columns; of its cells nothing is said.
+
+    Raises:
+        DataError: The file is missing, empty or damaged.
+    """
+    path = _existing(path)
+    if _format(path) == "parquet":
+        with _parquet_errors(path):
+            return tuple(pl.read_parquet_schema(path))
+    return sniff_csv(path).names
+
+
 def scan_frame(
     path: str | Path,
     *,

@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from pegai.errors import FederationError
+from pegai.errors import FederationError, UsageError
 from pegai.federate.flare_kit import (
     ADMIN,
     ORGANISATION,
@@ -169,3 +169,41 @@ def wait_for(opened: Any, job: str, told: Callable[[], None], *, poll_seconds: f
             return status
         told()
         time.sleep(poll_seconds)
+
+
+def run_until_stopped(
+    start: Callable[[], subprocess.Popen[bytes]],
+    address: Address | None,
+    ready: Callable[[], None],
+    console: Path,
+) -> None:
+    """Run one of FLARE's programs in front; it ends with this one.
+
+    Args:
+        start: Starts it.
+        address: Where it must listen before it is ready; None where it connects.
+        ready: Is called then.
+        console: Where its output goes.
+
+    Raises:
+        FederationError: It ended by itself.
+        UsageError: Something else listens there.
+    """
+    if address is not None and is_listening(address):
+        raise UsageError(
+            f"something listens at {address.host}:{address.port} already",
+            hint="stop it, or make the federation with another --port",
+        )
+    process = start()
+    try:
+        while address is not None and not is_listening(address) and process.poll() is None:
+            time.sleep(0.2)
+        if process.poll() is None:
+            ready()
+        while process.poll() is None:
+            time.sleep(0.5)
+    finally:
+        stop(process)
+    raise FederationError(
+        f"the engine ended by itself, with code {process.returncode}", hint=f"see {console}"
+    )
