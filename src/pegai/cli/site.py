@@ -115,7 +115,7 @@ def approve(
         request = request_approval(
             folder, plan, data, bar, dataset=dataset, ledger=ledger, runs=runs
         )
-    if not as_json:
+    if not as_json and not (quiet and yes):
         _show_request(request)
     if not yes:
         if as_json or not sys.stdin.isatty():

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ STUDY_VARIABLE = "PEGAI_STUDY"
 SITE_VARIABLE = "PEGAI_SITE"
 OVER = ("FINISHED", "FAILED", "ABORTED", "ABNORMAL")
 CONSOLE = "console.txt"
+GRACE_SECONDS = 15.0
 
 
 def start_server(study: Study) -> subprocess.Popen[bytes]:
@@ -83,27 +84,30 @@ def _start(
 
 
 def stop(process: subprocess.Popen[bytes], *, patience: float = 10.0) -> None:
-    """End a program of FLARE's and all that it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        end = time.monotonic() + patience
-        while _group_lives(process) and time.monotonic() < end:
-            time.sleep(0.1)
-        if not _group_lives(process):
-            break
+    """End a program of FLARE's and all that it has started, which may have left its group."""
+    import psutil
+
+    try:
+        family = [
+            *psutil.Process(process.pid).children(recursive=True),
+            psutil.Process(process.pid),
+        ]
+    except psutil.NoSuchProcess:
+        family = []
+    for one in family:
+        _signal(one, "terminate")
+    process.poll()  # else it stays, waiting to be asked how it ended
+    _, left = psutil.wait_procs(family, timeout=patience)
+    for one in left:
+        _signal(one, "kill")
     process.wait()
 
 
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()  # else what has ended stays in the group, waiting to be asked
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _signal(process: Any, how: str) -> None:
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        getattr(process, how)()
 
 
 def is_listening(address: Address, *, timeout: float = 2.0) -> bool:
@@ -161,13 +165,28 @@ def submit(opened: Any, digest: str, sites: tuple[str, ...], quorum: int) -> str
         return str(opened.submit_job(str(folder)))
 
 
-def wait_for(opened: Any, job: str, told: Callable[[], None], *, poll_seconds: float = 0.5) -> str:
-    """Wait until a job is over; gives FLARE's word for how it ended."""
+def wait_for(
+    opened: Any, job: str, is_over: Callable[[], bool], *, poll_seconds: float = 0.5
+) -> str:
+    """Wait until a job is over; gives FLARE's word for how it ended.
+
+    Args:
+        opened: A session.
+        job: Its id.
+        is_over: Whether the run is over by its own word. FLARE then has `GRACE_SECONDS` to end the
+            job, and is told to: it may wait long for a site that is gone.
+        poll_seconds: Between two looks.
+    """
+    over_since: float | None = None
     while True:
         status = str(opened.get_job_meta(job).get("status", ""))
         if any(word in status for word in OVER):
             return status
-        told()
+        if over_since is None and is_over():
+            over_since = time.monotonic()
+        if over_since is not None and time.monotonic() - over_since > GRACE_SECONDS:
+            opened.abort_job(job)
+            over_since = math.inf
         time.sleep(poll_seconds)
 
 

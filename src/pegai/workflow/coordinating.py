@@ -42,7 +42,7 @@ def deploy(folder: Path, start: str, progress: Progress, *, again: bool) -> dict
     study = read_study(folder)
     digest = study.find(start)
     plan = study.plan(digest)
-    _check_state(study, digest, again=again)
+    before = _check_state(study, digest, again=again)
     with session(study) as opened:
         there = connected(opened)
         missing = [name for name in plan.names if name not in there]
@@ -54,12 +54,13 @@ def deploy(folder: Path, start: str, progress: Progress, *, again: bool) -> dict
             )
         progress("sending the job", 0.0)
         job = submit(opened, digest, plan.names, plan.least)
-        status = wait_for(opened, job, lambda: _tell(study, digest, progress))
+        status = wait_for(opened, job, lambda: _tell(study, digest, before, progress))
     return _ended(study, digest, status, job)
 
 
-def _check_state(study: Study, digest: str, *, again: bool) -> None:
-    state = read_state(study, digest)["state"]
+def _check_state(study: Study, digest: str, *, again: bool) -> dict[str, Any]:
+    found = read_state(study, digest)
+    state = found["state"]
     if state == "finished":
         raise UsageError(
             f"the run of plan {digest[:12]} is finished: {study.run_folder(digest)}",
@@ -74,12 +75,15 @@ def _check_state(study: Study, digest: str, *, again: bool) -> None:
             f"plan {digest[:12]} has a run that was begun",
             hint=f"pegai federation resume {study.folder} {digest[:12]}",
         )
+    return found
 
 
-def _tell(study: Study, digest: str, progress: Progress) -> None:
+def _tell(study: Study, digest: str, before: dict[str, Any], progress: Progress) -> bool:
+    """Tell of progress; whether the run is over by its own word."""
     state = read_state(study, digest)
     if state["state"] == "running" and state.get("stage"):
         progress(str(state["stage"]), float(state["share"]))
+    return state["state"] != "running" and state != before
 
 
 def _ended(study: Study, digest: str, status: str, job: str) -> dict[str, Any]:
