@@ -8,7 +8,8 @@ Parts, each printed with means, 95 % intervals over seeds and the machine:
 - `epsilon`: the same for several epsilons, at all four holdouts together.
 - `sites`: Adult split over 2 to 10 sites that differ much (shares of each education drawn from a
   Dirichlet distribution): TSTR AUC and mean distance of 2-way tables.
-- `noise`: error of all noisy 2-way tables of Adult at five sites, as released, by way of noise.
+- `noise`: error of 2-way tables of Adult at five sites, by way of noise: of all tables asked at
+  once, as they come, and of models.
 - `sum`: a million numbers, noise and masks, at each of five sites.
 - `growth`: exchanges, bytes and seconds, by method, sites, columns and rows; made-up tables.
 
@@ -272,19 +273,29 @@ def _adult_figures(model: Fitted, parts: Split, seed: int) -> Figures:
 
 
 def by_noise(seeds: range, adult: Table, found: dict[str, Any], sites: int = 5) -> None:
-    """All 2-way tables at once, as they come; with negative counts cut and shares summing to 1."""
+    """Error of 2-way tables: all asked at once, negative counts cut; and those of models."""
     rows: dict[str, list[Figures]] = {"central": [], "secagg": [], "local": []}
     for seed in seeds:
         tables = skewed(adult, sites, seed)
         for noise, figures in rows.items():
-            figures.append({"tvd_2": _released_error(tables, adult, noise)})
+            error = {"as asked": _released_error(tables, adult, noise)}
+            for method in ("mst", "aim"):
+                model = federated(tables, method, 1.0, ADULT_DELTA, noise).model
+                error[method] = _model_error(model, adult, seed)
+            figures.append(error)
     for noise, figures in rows.items():
         shown(f"adult eps 1 {sites} sites {noise}", figures, found)
         ratios = [
-            {"ratio": a["tvd_2"] / b["tvd_2"]}
+            {name: a[name] / b[name] for name in a}
             for a, b in zip(figures, rows["central"], strict=True)
         ]
         shown(f"adult eps 1 {sites} sites {noise} / central", ratios, found)
+
+
+def _model_error(model: Fitted, whole: Table, seed: int) -> float:
+    made = model.sample(len(whole), rng=seed)
+    (real, sizes), (drawn, _) = cells(whole), cells(made)
+    return distance(drawn, real, sizes, list(combinations(range(len(sizes)), 2)))
 
 
 def _released_error(tables: Mapping[str, Table], whole: Table, noise: str) -> float:
