@@ -18,14 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
-from pegai.privacy.session import Session
 from pegai.synth.latent import LatentSynthesizer
 from pegai.synth.latent_config import AdversarialConfig, ConditionedConfig, DPSGDPrivacy
 from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart
     from pegai.synth.networks.training import Trainee
 
 __all__ = ["CTGAN", "CTGANConfig", "DPSGDPrivacy", "FittedCTGAN"]
@@ -73,10 +72,8 @@ class CTGAN(LatentSynthesizer[CTGANConfig]):
 
         return Adversarial(start, self.rates(), self.config.critic_steps)
 
-    def parts(
-        self, start: Start, session: Session, schedule: PrivateSchedule
-    ) -> Sequence[PrivatePart]:
+    def parts(self, start: Start) -> Sequence[PrivatePart]:
         """The critic sees real rows; the generator sees the critic."""
         from pegai.synth.networks.private import Critic
 
-        return (Critic(start, self.rates(), session, schedule),)
+        return (Critic(start, self.rates()),)

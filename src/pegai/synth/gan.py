@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
-from pegai.privacy.session import Session
 from pegai.schema import Column, Schema
 from pegai.synth.grids import class_column
 from pegai.synth.latent import LatentSynthesizer
@@ -23,7 +22,7 @@ from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart
     from pegai.synth.networks.training import Trainee
 
 DISCRIMINATOR = "critic, DP-SGD"
@@ -72,10 +71,8 @@ class GAN(LatentSynthesizer[GANConfig]):
 
         return Adversarial(start, self.rates(), self.config.critic_steps)
 
-    def parts(
-        self, start: Start, session: Session, schedule: PrivateSchedule
-    ) -> Sequence[PrivatePart]:
+    def parts(self, start: Start) -> Sequence[PrivatePart]:
         """The discriminator sees real rows; the generator sees the discriminator."""
         from pegai.synth.networks.private import Critic
 
-        return (Critic(start, self.rates(), session, schedule),)
+        return (Critic(start, self.rates()),)

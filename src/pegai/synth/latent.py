@@ -12,7 +12,7 @@ one account.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -27,6 +27,7 @@ from pegai.schema import Column, Schema
 from pegai.synth.base import Fitted, Synthesizer
 from pegai.synth.grids import (
     MAX_CLASSES,
+    Look,
     class_column,
     class_shares,
     code_tables,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pegai.synth.networks.adversarial import Rates
     from pegai.synth.networks.layout import Start
     from pegai.synth.networks.priors import LatentMixture
-    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
+    from pegai.synth.networks.private import Gradients, PrivatePart, PrivateSchedule
     from pegai.synth.networks.training import Outcome, Trainee
 
 Config = TypeVar("Config", bound=LatentConfig)
@@ -56,16 +57,12 @@ class Begun:
 
     Attributes:
         encoder: The codes.
-        codes: Of the rows, shape (rows, columns).
-        units: The patient of each row, shape (rows,).
         condition: The class column, or None.
         start: Layout and first generator.
         patients: How many there are: counted, or charged and noisy.
     """
 
     encoder: TableEncoder
-    codes: np.ndarray
-    units: np.ndarray
     condition: Column | None
     start: Start
     patients: float
@@ -142,18 +139,20 @@ class LatentMethod(Synthesizer, Generic[Config]):
             max_levels=config.max_levels,
         )
 
-    def _begin_private(
-        self, table: Table, session: Session, rng: np.random.Generator, run: Run
-    ) -> Begun:
-        """From charged class-conditional tables on public grids."""
+    def _look(self, table: Table, session: Session) -> Look:
+        """Charged class-conditional tables on public grids."""
+        split_by = self.condition(table.schema, private=True)
+        bins = self.config.privacy.grid_bins
+        return noisy_look(session, COUNTS, table, bins=bins, split_by=split_by)
+
+    def begin_private(self, look: Look, rng: np.random.Generator, run: Run) -> Begun:
+        """Networks that start at a look's shares."""
         settings = self.config.privacy
-        condition = self.condition(table.schema, private=True)
-        look = noisy_look(session, COUNTS, table, bins=settings.grid_bins, split_by=condition)
+        condition = self.condition(look.schema, private=True)
         encoder = look.encoder(max_bins=settings.max_bins)
         shares = class_shares(look.code_tables(encoder), smoothing=look.deviation / 2)
         start = self._start(encoder, condition, shares, settings.hidden, run, rng)
-        codes, units = encode_rows(table, encoder), table.unit_codes()
-        return Begun(encoder, codes, units, condition, start, look.patients)
+        return Begun(encoder, condition, start, look.patients)
 
     def _start(
         self,
@@ -204,9 +203,7 @@ class LatentSynthesizer(LatentMethod[Config]):
         """What is trained without privacy."""
 
     @abstractmethod
-    def parts(
-        self, start: Start, session: Session, schedule: PrivateSchedule
-    ) -> Sequence[PrivatePart]:
+    def parts(self, start: Start) -> Sequence[PrivatePart]:
         """What is trained with privacy, one entry a label of `looks`."""
 
     def plan(self, schema: Schema, privacy: Privacy) -> Plan:
@@ -235,23 +232,47 @@ class LatentSynthesizer(LatentMethod[Config]):
         if checkpoint is not None:
             checkpoint.remove()
         outcome = replace(outcome, weights=config.heuristic.on_weights(weights, rng))
-        begun = Begun(encoder, codes, units, condition, start, float(units.max()) + 1)
+        begun = Begun(encoder, condition, start, float(units.max()) + 1)
         return self._done(begun, outcome, prior, None)
 
     def _fit_private(
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
     ) -> FittedLatent:
-        from pegai.synth.networks.private import PrivateRows, PrivateSchedule, train_private
+        from pegai.synth.networks.private import PrivateRows, SessionGradients
 
-        begun = self._begin_private(table, session, rng, run)
+        begun = self.begin_private(self._look(table, session), rng, run)
+        rows = PrivateRows(encode_rows(table, begun.encoder), table.unit_codes())
+
+        def gradients(parts: Sequence[PrivatePart], schedule: PrivateSchedule) -> Gradients:
+            return SessionGradients(begun.start, parts, rows, schedule, session)
+
+        return self.train_private(begun, gradients, session.guarantee(), run)
+
+    def train_private(
+        self,
+        begun: Begun,
+        gradients: Callable[[Sequence[PrivatePart], PrivateSchedule], Gradients],
+        guarantee: Guarantee,
+        run: Run,
+    ) -> FittedLatent:
+        """Train with DP-SGD, wherever the noisy gradients of real rows come from.
+
+        Args:
+            begun: From a charged look.
+            gradients: Makes their source, for what learns and its schedule.
+            guarantee: Of look and gradients together.
+            run: Is told of progress.
+        """
+        from pegai.synth.networks.private import PrivateSchedule, train_private
+
         schedule = PrivateSchedule.of(self.config.privacy, begun.patients)
+        parts = self.parts(begun.start)
         outcome = train_private(
             begun.start,
-            self.parts(begun.start, session, schedule),
-            PrivateRows(begun.codes, begun.units),
+            parts,
+            gradients(parts, schedule),
             rates=self.rates(),
             schedule=schedule,
-            session=session,
             progress=run.progress,
         )
-        return self._done(begun, outcome, None, session.guarantee())
+        return self._done(begun, outcome, None, guarantee)

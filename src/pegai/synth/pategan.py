@@ -151,12 +151,11 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
         condition = self.condition(table.schema, private=False)
         shares = class_shares(code_tables(encoder, codes[learned], condition), smoothing=0.5)
         start = self._start(encoder, condition, shares, config.hidden, run, rng)
-        begun = Begun(
-            encoder, codes[learned], units[learned], condition, start, float(units.max()) + 1
-        )
+        begun = Begun(encoder, condition, start, float(units.max()) + 1)
         judged = codes[rng.permutation(held if held.size else learned)[:MAX_HELD_BACK]]
         outcome = self._taught(
             table.take(learned),
+            codes[learned],
             begun,
             judge=lambda model: explained(model, start.layout, judged),
             session=None,
@@ -169,13 +168,15 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
     def _fit_private(
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
     ) -> FittedLatent:
-        begun = self._begin_private(table, session, rng, run)
-        outcome = self._taught(table, begun, judge=None, session=session, rng=rng, run=run)
+        begun = self.begin_private(self._look(table, session), rng, run)
+        codes = encode_rows(table, begun.encoder)
+        outcome = self._taught(table, codes, begun, judge=None, session=session, rng=rng, run=run)
         return self._done(begun, outcome, None, session.guarantee())
 
     def _taught(
         self,
         table: Table,
+        codes: np.ndarray,
         begun: Begun,
         *,
         judge: Judge | None,
@@ -187,7 +188,7 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
 
         return train_by_votes(
             begun.start,
-            begun.codes,
+            codes,
             _patients(table),
             rates=self.rates(),
             rounds=self._rounds(begun.patients),

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
 from pegai.errors import UsageError
-from pegai.privacy.session import Session
 from pegai.synth.latent import LatentSynthesizer
 from pegai.synth.latent_config import ConditionedConfig
 from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart
     from pegai.synth.networks.training import Trainee
 
 AUTOENCODER = "encoder and decoder, DP-SGD"
@@ -78,11 +77,9 @@ class TVAE(LatentSynthesizer[TVAEConfig]):
 
         return Variational(start, self.rates(), kl_weight=self.config.kl_weight)
 
-    def parts(
-        self, start: Start, session: Session, schedule: PrivateSchedule
-    ) -> Sequence[PrivatePart]:
+    def parts(self, start: Start) -> Sequence[PrivatePart]:
         """Encoder and decoder both see real rows."""
         from pegai.synth.networks.private import Autoencoder
 
         weight = self.config.kl_weight
-        return (Autoencoder(start, self.rates(), session, schedule, kl_weight=weight),)
+        return (Autoencoder(start, self.rates(), kl_weight=weight),)

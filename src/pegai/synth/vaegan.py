@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
 from pegai.errors import UsageError
-from pegai.privacy.session import Session
 from pegai.synth.latent import LatentSynthesizer
 from pegai.synth.latent_config import ConditionedConfig
 from pegai.synth.latent_fitted import FittedLatent
 
 if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
-    from pegai.synth.networks.private import PrivatePart, PrivateSchedule
+    from pegai.synth.networks.private import PrivatePart
     from pegai.synth.networks.training import Trainee
 
 AUTOENCODER, CRITIC = "encoder and decoder, DP-SGD", "critic, DP-SGD"
@@ -82,14 +81,12 @@ class VAEGAN(LatentSynthesizer[VAEGANConfig]):
             critic_weight=self.config.critic_weight,
         )
 
-    def parts(
-        self, start: Start, session: Session, schedule: PrivateSchedule
-    ) -> Sequence[PrivatePart]:
+    def parts(self, start: Start) -> Sequence[PrivatePart]:
         """Encoder, decoder and critic all see real rows."""
         from pegai.synth.networks.private import Autoencoder, Critic
 
         weight = self.config.kl_weight
         return (
-            Autoencoder(start, self.rates(), session, schedule, kl_weight=weight),
-            Critic(start, self.rates(), session, schedule),
+            Autoencoder(start, self.rates(), kl_weight=weight),
+            Critic(start, self.rates()),
         )

@@ -106,13 +106,25 @@ class RowDraws:
 
 
 class PrivatePart(ABC):
-    """Weights that learn from real rows under one planned event."""
+    """Weights that learn from real rows under one planned event.
+
+    Attributes:
+        label: The event.
+        model: The weights.
+        loss: Of one row each.
+    """
 
     label: str
+    model: nn.Sequential
+    loss: Loss
 
     @abstractmethod
-    def learn(self, rows: Tensor) -> None:
-        """One noisy step on the one-hot rows of sampled patients, shape (patients, width)."""
+    def batch(self, rows: Tensor, draws: np.random.Generator) -> Batch:
+        """What the model is given, from the one-hot rows of sampled patients (patients, width)."""
+
+    @abstractmethod
+    def learn(self, noisy: Sequence[Tensor]) -> None:
+        """One step along a noisy gradient, one tensor a parameter of the model."""
 
     @abstractmethod
     def teach(self) -> Tensor:
@@ -124,30 +136,31 @@ class Critic(PrivatePart):
 
     label = "critic, DP-SGD"
 
-    def __init__(
-        self, start: Start, rates: Rates, session: Session, schedule: PrivateSchedule
-    ) -> None:
+    def __init__(self, start: Start, rates: Rates) -> None:
         self.layout, self.generator, self.draws = start.layout, start.generator, start.draws
-        self.critic = new_critic(start)
-        self.optimizer = optimizer(self.critic, rates.learning_rate)
-        self.private = _engine(self.critic, _real_loss, self.label, session, schedule)
+        self.model = new_critic(start)
+        self.loss = _real_loss
+        self.optimizer = optimizer(self.model, rates.learning_rate)
 
-    def learn(self, rows: Tensor) -> None:
+    def batch(self, rows: Tensor, draws: np.random.Generator) -> Batch:
+        """See `PrivatePart`."""
+        return Batch(self.layout.blocks.features(rows))
+
+    def learn(self, noisy: Sequence[Tensor]) -> None:
         """See `PrivatePart`; also a step on fake rows, which no patient is part of."""
         classes = self.layout.draw_classes(FAKE_BATCH, self.draws)
         with torch.no_grad():
             fake = self.layout.fake(self.generator, classes, self.draws)
         self.optimizer.zero_grad()
-        F.softplus(self.critic(self.layout.blocks.features(fake))).mean().backward()
-        noisy = self.private.step(Batch(self.layout.blocks.features(rows)))
-        _add(self.critic, noisy)
+        F.softplus(self.model(self.layout.blocks.features(fake))).mean().backward()
+        _add(self.model, noisy)
         self.optimizer.step()
 
     def teach(self) -> Tensor:
         """How well the critic tells fake rows, which the generator wants to lower."""
         classes = self.layout.draw_classes(FAKE_BATCH, self.draws)
         fake = self.layout.fake(self.generator, classes, self.draws)
-        return F.softplus(-self.critic(self.layout.blocks.features(fake))).mean()
+        return F.softplus(-self.model(self.layout.blocks.features(fake))).mean()
 
 
 class Autoencoder(PrivatePart):
@@ -158,32 +171,25 @@ class Autoencoder(PrivatePart):
 
     label = "encoder and decoder, DP-SGD"
 
-    def __init__(
-        self,
-        start: Start,
-        rates: Rates,
-        session: Session,
-        schedule: PrivateSchedule,
-        *,
-        kl_weight: float,
-    ) -> None:
+    def __init__(self, start: Start, rates: Rates, *, kl_weight: float) -> None:
         self.layout = start.layout
         self.latent = start.generator.latent
         self.base = start.generator.base.detach().clone()
-        self.bound = bound_of(new_encoder(start), start.generator, start.layout)
-        self.optimizer = optimizer(self.bound, rates.learning_rate)
-        loss = _BoundLoss(start.layout, self.latent, kl_weight)
-        self.private = _engine(self.bound, loss, self.label, session, schedule)
-        self.draws = RowDraws.of(start)
+        self.model = bound_of(new_encoder(start), start.generator, start.layout)
+        self.loss = _BoundLoss(start.layout, self.latent, kl_weight)
+        self.optimizer = optimizer(self.model, rates.learning_rate)
 
-    def learn(self, rows: Tensor) -> None:
-        """See `PrivatePart`."""
-        noise = self.draws.step().standard_normal((len(rows), self.latent), dtype=np.float32)
+    def batch(self, rows: Tensor, draws: np.random.Generator) -> Batch:
+        """See `PrivatePart`; latents are drawn here."""
+        noise = draws.standard_normal((len(rows), self.latent), dtype=np.float32)
         features, classes = self.layout.blocks.features(rows), self.layout.classes_of(rows)
         inputs = torch.cat([features, torch.from_numpy(noise).to(rows), classes], dim=1)
-        noisy = self.private.step(Batch(inputs, torch.cat([classes @ self.base, rows], dim=1)))
+        return Batch(inputs, torch.cat([classes @ self.base, rows], dim=1))
+
+    def learn(self, noisy: Sequence[Tensor]) -> None:
+        """See `PrivatePart`."""
         self.optimizer.zero_grad()
-        _add(self.bound, noisy)
+        _add(self.model, noisy)
         self.optimizer.step()
 
     def teach(self) -> Tensor:
@@ -250,17 +256,54 @@ class _BoundLoss:
         return given_back + self.kl_weight * divergence(mean, log_variance)
 
 
-def _engine(
-    model: nn.Sequential, loss: Loss, label: str, session: Session, schedule: PrivateSchedule
-) -> PrivateGradient:
-    return PrivateGradient(
-        model,
-        loss,
-        session=session,
-        label=label,
-        divisor=schedule.divisor,
-        clipping=Clipping(schedule.clipping_norm),
-    )
+class Gradients(ABC):
+    """Where the noisy gradients of real rows come from."""
+
+    @abstractmethod
+    def noisy(self, part: PrivatePart) -> Sequence[Tensor]:
+        """The noisy mean gradient of a part's model, on a fresh sample of patients."""
+
+
+class SessionGradients(Gradients):
+    """From rows that are here, under a session.
+
+    Args:
+        start: Layout and draws.
+        parts: What learns.
+        rows: The rows.
+        schedule: Clipping and divisor.
+        session: Draws batches and noise.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        parts: Sequence[PrivatePart],
+        rows: PrivateRows,
+        schedule: PrivateSchedule,
+        session: Session,
+    ) -> None:
+        self._blocks, self._rows, self._session = start.layout.blocks, rows, session
+        self._patients = rows.patients
+        self._visits, self._draws = RowDraws.of(start), RowDraws.of(start)
+        self._engines = {
+            part.label: PrivateGradient(
+                part.model,
+                part.loss,
+                session=session,
+                label=part.label,
+                divisor=schedule.divisor,
+                clipping=Clipping(schedule.clipping_norm),
+            )
+            for part in parts
+        }
+
+    def noisy(self, part: PrivatePart) -> Sequence[Tensor]:
+        """As `Gradients.noisy`."""
+        chosen = self._session.poisson_sample(part.label, self._patients)
+        places = one_row_per_patient(chosen, self._rows.units, self._visits.step())
+        rows = self._blocks.one_hot(self._rows.codes[places])
+        return self._engines[part.label].step(part.batch(rows, self._draws.step()))
 
 
 def _real_loss(scores: Tensor) -> Tensor:
@@ -297,11 +340,10 @@ class Anchor:
 def train_private(
     start: Start,
     parts: Sequence[PrivatePart],
-    rows: PrivateRows,
+    gradients: Gradients,
     *,
     rates: Rates,
     schedule: PrivateSchedule,
-    session: Session,
     progress: Progress,
 ) -> Outcome:
     """Train with DP-SGD.
@@ -309,21 +351,16 @@ def train_private(
     Args:
         start: From charged, noisy class-conditional shares.
         parts: What learns from real rows, each under its own planned event.
-        rows: The rows.
+        gradients: Noisy ones of real rows.
         rates: Of all players.
         schedule: Steps.
-        session: Draws batches and noise.
         progress: Told of the steps; never of a loss, which would be a look at private data.
     """
     anchor = Anchor(start, rates, schedule.anchor)
     kept = copy.deepcopy(start.generator)
-    visits = RowDraws.of(start)
-    patients = rows.patients
     for step in range(1, schedule.steps + 1):
         for part in parts:
-            chosen = session.poisson_sample(part.label, patients)
-            batch = rows.codes[one_row_per_patient(chosen, rows.units, visits.step())]
-            part.learn(start.layout.blocks.one_hot(batch))
+            part.learn(gradients.noisy(part))
         taught = torch.stack([part.teach() for part in parts]).sum()
         anchor.step(taught)
         average(kept, start.generator, rates.ema)
