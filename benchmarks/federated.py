@@ -46,10 +46,11 @@ from pegai.data.datasets import SITES, load_heart_disease
 from pegai.data.splits import Split, split
 from pegai.data.table import Table
 from pegai.evaluate.scores import mean_interval
-from pegai.federate.coordinator import FederatedFit, FederatedSource
+from pegai.federate.coordinator import FederatedFit
 from pegai.federate.plan import plan_from_dict
 from pegai.federate.secagg import Exchange, SiteMask, unmask_sum
 from pegai.federate.simulate import SiteData, simulate, simulated
+from pegai.federate.source import FederatedSource
 from pegai.privacy.noise_shares import GaussianShareMechanism
 from pegai.schema import schema_from_dict
 from pegai.synth.base import Fitted, learned_schema

@@ -11,8 +11,9 @@ import pytest
 
 from pegai.data.table import Table
 from pegai.errors import FederationError
-from pegai.federate.coordinator import Coordinator, FederatedSource
+from pegai.federate.coordinator import Coordinator
 from pegai.federate.inprocess import InProcess
+from pegai.federate.source import FederatedSource
 from pegai.federate.transport import Failure, Result, Transport, Verb
 from pegai.federate.wire import Message
 from pegai.privacy import Ledger
@@ -116,7 +117,7 @@ def test_a_secure_sum_without_noise_is_the_exact_table_of_all(
     without_noise(monkeypatch)
     made = federation(noise="secagg")
     main = made.coordinator()
-    main._open()
+    main.open()
     source, exact = FederatedSource(main), ExactTables(private_rows(pooled(made)))
     for query in queries(made):
         found, _ = source.ask(query, 0.01)
@@ -130,7 +131,7 @@ def test_the_noise_of_a_sum_is_what_is_said(federation: Make, noise: str) -> Non
     """The width in tables far from the data, six standard errors; 2/3 and 3/2 are told apart."""
     made = federation(noise=noise)
     main = made.coordinator()
-    main._open()
+    main.open()
     source, exact = FederatedSource(main), ExactTables(private_rows(pooled(made)))
     schema = learned_schema(made.plan.schema_)
     query = LookQuery(schema, 1000, single_values=True)

@@ -129,7 +129,7 @@ def test_parts_of_noise_go_on_inputs_as_near(name: str, tmp_path: Path) -> None:
         main = Coordinator(plan, InProcess(agents), folder / "c")
         if which == "with":
             # The other site's noise is fresh: what is asked differs from the second look on.
-            main._open()
+            main.open()
             from pegai.federate.coordinator import FederatedSource
             from pegai.synth.marginals.source import PatientsQuery
 

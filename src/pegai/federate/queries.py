@@ -29,7 +29,12 @@ def query_to_dict(query: Query) -> dict[str, Any]:
     if isinstance(query, PatientsQuery):
         return {"kind": "patients"}
     if isinstance(query, LookQuery):
-        return {"kind": "look", "bins": query.bins, "single_values": query.single_values}
+        return {
+            "kind": "look",
+            "bins": query.bins,
+            "single_values": query.single_values,
+            "split_by": query.split_by,
+        }
     return {
         "kind": "tables",
         "encoder": query.encoder.to_dict(),
@@ -74,11 +79,12 @@ def _read(plain: Any, schema: Schema) -> Query:
         bins = plain["bins"]
         _require(_is_whole(bins) and 1 <= bins <= MAX_BINS, "bins")
         _require(isinstance(plain["single_values"], bool), "single_values")
-        return LookQuery(schema, bins, plain["single_values"])
+        by = plain["split_by"]
+        classes = isinstance(by, str) and class_column(schema, by) is not None
+        _require(by is None or classes, "split_by")
+        return LookQuery(schema, bins, plain["single_values"], by)
     _require(kind == "tables", "kind")
-    encoder = TableEncoder.from_dict(plain["encoder"], schema.only_modelled())
-    for column in encoder.columns:
-        _check_encoder(column)
+    encoder = encoder_from_dict(plain["encoder"], schema)
     at = plain["class_index"]
     target = class_column(schema, None)
     known = None if target is None else encoder.index(target.name)
@@ -91,6 +97,18 @@ def _read(plain: Any, schema: Schema) -> Query:
         _require(all(_is_whole(c) and 0 <= c < width for c in columns), "tables")
     _require(bool(tables), "tables")
     return TablesQuery(schema, encoder, at, tables, plain["by_class"])
+
+
+def encoder_from_dict(plain: Any, schema: Schema) -> TableEncoder:
+    """Codes as the coordinator made them; every value of the schema must have one.
+
+    Raises:
+        FederationError: One has none.
+    """
+    encoder = TableEncoder.from_dict(plain, schema.only_modelled())
+    for column in encoder.columns:
+        _check_encoder(column)
+    return encoder
 
 
 def _check_encoder(encoder: ColumnEncoder) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pegai.data.files import column_names
-from pegai.federate.coordinator import Seen
+from pegai.federate.exchanges import Seen
 from pegai.federate.plan import FederationPlan, plan_from_dict
 from pegai.federate.simulate import SiteData, simulate
 from pegai.privacy.accountant import gaussian_epsilon

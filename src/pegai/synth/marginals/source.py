@@ -51,16 +51,20 @@ class LookQuery:
         schema: Of the tables asked.
         bins: Cells of a numeric column's grid.
         single_values: Whether to count single values, too.
+        split_by: The class column, by which the tables on coarse grids are split, or None.
     """
 
     schema: Schema
     bins: int
     single_values: bool
+    split_by: str | None = None
 
     @cached_property
     def tables(self) -> LookTables:
         """Which tables these are."""
-        return LookTables(self.schema.only_modelled(), self.bins, None, self.single_values)
+        columns = self.schema.only_modelled()
+        by = None if self.split_by is None else columns[self.split_by]
+        return LookTables(columns, self.bins, by, self.single_values)
 
     @property
     def packing(self) -> Packing:
