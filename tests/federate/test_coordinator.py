@@ -283,7 +283,7 @@ def test_a_coordinator_that_was_stopped_goes_on_to_the_same_model(
     federation: Make, noise: str, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after some exchange, before or after it was written down."""
-    from pegai.federate import coordinator as module
+    from pegai.federate import exchanges as module
 
     made = federation(noise=noise)
     agents = made.agents()

@@ -202,8 +202,12 @@ def simulate(
 
 
 def _print(done: Simulation) -> None:
+    from pegai.federate.exchanges import together
+
     seen = done.fit.seen
-    rows = [(s.number, s.what, s.numbers, f"{s.deviation:.3g}", s.received) for s in seen]
+    rows = [
+        (s.numbered, s.what, s.numbers, f"{s.deviation:.3g}", s.received) for s in together(seen)
+    ]
     show.grid(("exchange", "what", "numbers", "noise, patients", "bytes a site"), rows)
     places = list(done.real)
     table = [

@@ -23,7 +23,9 @@ from pegai.federate.secagg import new_run
 from pegai.federate.source import FederatedSource
 from pegai.federate.transport import Failure, Result, Transport, Verb
 from pegai.federate.wire import Message, digest
+from pegai.synth.aim import AIM
 from pegai.synth.base import Fitted, in_users_form
+from pegai.synth.mst import MST
 from pegai.synth.running import Run
 
 RUN_FILE = "run.npz"
@@ -96,11 +98,18 @@ class Coordinator:
         run = run or Run()
         run.progress("opening the sites", 0.0)
         self.open()
-        source = FederatedSource(self)
-        learned = self.plan.synthesizer.fit_source(source, np.random.default_rng(self.seed), run)
+        learned = self._learned(np.random.default_rng(self.seed), run)
         model = in_users_form(learned, self.plan.schema_)
         self.ask("close", {}, self.participants)
         return FederatedFit(model, tuple(self.seen), self.participants, dict(self.lost), self.run)
+
+    def _learned(self, rng: np.random.Generator, run: Run) -> Fitted:
+        method = self.plan.synthesizer
+        if isinstance(method, AIM | MST):
+            return method.fit_source(FederatedSource(self), rng, run)
+        from pegai.federate.networks import fit_by_steps
+
+        return fit_by_steps(self, rng, run)
 
     def ask(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -62,6 +62,56 @@ class Seen:
         """The inverse of `dataclasses.asdict`, after JSON."""
         content: dict[str, Any] = {**plain, "participants": tuple(plain["participants"])}
         return cls(**content)
+
+
+@dataclass(frozen=True)
+class SeenTogether:
+    """Exchanges that asked the same kind of thing, for people: steps of training are many.
+
+    Attributes:
+        first: Number of the first.
+        last: Of the last.
+        what: In words.
+        numbers: Of one.
+        budget: Of one.
+        deviation: Of one.
+        received: Bytes from each site, all of them.
+        seconds: All of them.
+    """
+
+    first: int
+    last: int
+    what: str
+    numbers: int
+    budget: float
+    deviation: float
+    received: int
+    seconds: float
+
+    @property
+    def numbered(self) -> str:
+        """The numbers of the exchanges."""
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def together(seen: Sequence[Seen], *, few: int = 20) -> list[SeenTogether]:
+    """Exchanges one by one where they are few; else those of one kind together."""
+    kinds: dict[object, list[Seen]] = {}
+    for one in seen:
+        kinds.setdefault(one.number if len(seen) <= few else one.what, []).append(one)
+    return [
+        SeenTogether(
+            part[0].number,
+            part[-1].number,
+            part[0].what,
+            part[0].numbers,
+            part[0].budget,
+            part[0].deviation,
+            sum(s.received for s in part),
+            sum(s.seconds for s in part),
+        )
+        for part in kinds.values()
+    ]
 
 
 @dataclass(frozen=True, eq=False)

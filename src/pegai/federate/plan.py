@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from pegai.schema import Schema, read_schema, schema_from_dict
 from pegai.synth.aim import AIM
 from pegai.synth.base import check_public, check_schema, private_plan
 from pegai.synth.catalog import make
+from pegai.synth.latent import LatentSynthesizer
 from pegai.synth.marginals.planning import MARGINALS
 from pegai.synth.mst import MST
 
@@ -81,7 +83,8 @@ class FederationPlan(_Strict):
         format: Of this file.
         study: A name for people, and in ledgers.
         table: The schema, whole; `schema` in the file.
-        method: `aim` or `mst`.
+        method: `aim` or `mst`, from tables; or `gan`, `ctgan`, `tvae` or `vaegan`, whose gradients
+            are summed step by step: these need all sites to the end.
         settings: Of the method.
         epsilon: Of the whole run, for each patient.
         delta: Likewise.
@@ -101,7 +104,7 @@ class FederationPlan(_Strict):
     format: Literal["pegai-federation/1"] = FORMAT
     study: Annotated[str, Field(pattern=NAME)]
     table: Annotated[dict[str, Any], Field(alias="schema")]
-    method: Literal["aim", "mst"] = "aim"
+    method: Literal["aim", "mst", "gan", "ctgan", "tvae", "vaegan"] = "aim"
     settings: dict[str, Any] = {}
     epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)]
     delta: Annotated[float, Field(gt=0, le=MAX_DELTA)]
@@ -131,6 +134,15 @@ class FederationPlan(_Strict):
             raise ValueError(
                 f"secagg needs a quorum above colluders: {self.least} sites of which "
                 f"{self.colluders} fail or tell leave nobody's noise"
+            )
+        if self.by_steps and self.least < len(self.sites):
+            raise ValueError(
+                f"{self.method} is trained step by step with all sites: leave the quorum out"
+            )
+        if self.by_steps and self.sites_a_patient > 1:
+            raise ValueError(
+                f"{self.method} samples patients at each site by itself, so that one may be at "
+                "one site only: use aim or mst"
             )
         if self.noise == "secagg" and self.least < 2:
             raise ValueError("secagg needs a quorum of at least 2: the sum of one hides nothing")
@@ -166,10 +178,15 @@ class FederationPlan(_Strict):
         return private_plan(self.synthesizer, self.schema_, asked, also_public=self.trust)
 
     @property
-    def synthesizer(self) -> AIM | MST:
+    def by_steps(self) -> bool:
+        """Whether gradients are summed, step by step, rather than tables."""
+        return self.method not in ("aim", "mst")
+
+    @property
+    def synthesizer(self) -> AIM | MST | LatentSynthesizer[Any]:
         """The method with its settings."""
         made = make(self.method, self.settings)
-        assert isinstance(made, AIM | MST)  # noqa: S101 - for the type checker
+        assert isinstance(made, AIM | MST | LatentSynthesizer)  # noqa: S101 - for the type checker
         return made
 
     @property
@@ -208,7 +225,12 @@ class FederationPlan(_Strict):
 
     @property
     def privacy_budget(self) -> float:
-        """What a patient's data may be spent in all, in squared mu."""
+        """What a patient's data may be spent in all, in squared mu; without limit by steps.
+
+        A plan by steps names each of them, and its session admits no other.
+        """
+        if self.by_steps:
+            return math.inf
         event = self.privacy[MARGINALS]
         assert isinstance(event, GaussianFilterEvent)  # noqa: S101 - for the type checker
         return event.mu_squared

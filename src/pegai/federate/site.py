@@ -10,6 +10,7 @@ leaves. Anything unforeseen is a refusal that tells the coordinator nothing but 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,20 @@ from pegai.privacy.ledger import Ledger
 from pegai.privacy.recorder import Recorder
 from pegai.privacy.session import Session
 from pegai.synth.base import known_patients, learned_schema, private_rows, table_bytes
+from pegai.synth.looks import COUNTS
 from pegai.synth.marginals.planning import MARGINALS
-from pegai.synth.marginals.source import ExactTables, Query
+from pegai.synth.marginals.source import (
+    ExactTables,
+    LookQuery,
+    PatientsQuery,
+    Query,
+    TablesQuery,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from pegai.federate.networks import GradientQuery, SiteGradients
 
 COORDINATOR = "coordinator"
 """The caller that a site answers."""
@@ -130,7 +140,14 @@ class SiteAgent:
         self._policy = policy
         self._recorder = recorder
         self._schema = learned_schema(plan.schema_)
-        self._exact = ExactTables(private_rows(home.table))
+        rows = private_rows(home.table)
+        self._exact = ExactTables(rows)
+        self._arrays: Mapping[str, np.ndarray] = {}
+        self._gradients: SiteGradients | None = None
+        if plan.by_steps:
+            from pegai.federate.networks import SiteGradients
+
+            self._gradients = SiteGradients(plan, rows, audited=recorder is not None)
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
         self._verbs: dict[str, Callable[[Mapping[str, Any]], Reply]] = {
@@ -161,6 +178,7 @@ class SiteAgent:
         with self._lock:
             try:
                 self._check_plan(message.body)
+                self._arrays = message.arrays
                 body, arrays = self._verbs[verb](message.body)
             except FederationError:
                 raise
@@ -218,13 +236,21 @@ class SiteAgent:
                 self._plan.privacy,
                 privacy,
                 charge_hash=charged[0].hash,
-                spent={MARGINALS: journal.spent},
+                **self._uses(journal),
             )
             if charged and not journal.is_new
             else self._charge(journal, run, privacy, label, lost=bool(charged))
         )
         self._runs[run] = _Run(journal, session)
         return {"opened": True}, {}
+
+    def _uses(self, journal: Journal) -> dict[str, Any]:
+        """What the answers of a run have used of its plan."""
+        if not self._plan.by_steps:
+            return {"spent": {MARGINALS: journal.spent}}
+        from pegai.federate.networks import label_of
+
+        return {"used": Counter(label_of(self._plan, number) for number, _ in journal.answers)}
 
     def _charge(
         self, journal: Journal, run: str, privacy: Privacy, label: str, *, lost: bool
@@ -338,23 +364,50 @@ class SiteAgent:
             )
         return tuple(named)  # pyright: ignore[reportUnknownArgumentType]
 
-    def _next(self, run: _Run, number: int, asked: Mapping[str, Any]) -> Query:
+    def _next(self, run: _Run, number: int, asked: Mapping[str, Any]) -> Query | GradientQuery:
         """A new question: in its order, readable, and within the budget of the run."""
         last = run.journal.last
         same = [n for n, _ in run.journal.answers if n == number]
-        if number > last + 1 or number < last or (same and "participants" not in asked):
+        again = "participants" in asked and not self._plan.by_steps
+        if number > last + 1 or number < last or (same and not again):
             raise FederationError(
                 f"exchange {number} was answered already, to another question, or is not the next",
                 hint="a run that goes on asks what it asked before, from the start",
             )
+        if self._plan.by_steps:
+            return self._step(number, asked)
         query = query_from_dict(asked["query"], self._schema)
         spent = sum(run.journal.spent) + asked["budget"]
         if spent > self._plan.site_budget * BUDGET_ROUNDING:
             raise FederationError("the budget of the run is spent")
         return query
 
-    def _noisy(self, run: _Run, query: Query, budget: float, *, parts: int) -> np.ndarray:
-        """The packed answer: with this site's part of the noise, all of it, or none."""
+    def _step(self, number: int, asked: Mapping[str, Any]) -> Query | GradientQuery:
+        """The look that a run by steps begins with, or the gradient that is next."""
+        from pegai.federate.networks import label_of, read_gradient_query
+
+        if asked["budget"] != 1.0:
+            raise FederationError("what a step may spend is in the plan")
+        if number == 0:
+            look = query_from_dict(asked["query"], self._schema)
+            if not isinstance(look, LookQuery):
+                raise FederationError("a run by steps begins with a look at public grids")
+            return look
+        query = read_gradient_query(asked["query"], self._schema)
+        if query.label != label_of(self._plan, number):
+            raise FederationError("the coordinator asked for another network than is next")
+        return query
+
+    def _noisy(
+        self, run: _Run, query: Query | GradientQuery, budget: float, *, parts: int
+    ) -> np.ndarray:
+        """The answer as a vector: with this site's part of the noise, all of it, or none."""
+        if not isinstance(query, PatientsQuery | LookQuery | TablesQuery):
+            assert self._gradients is not None  # noqa: S101 - a plan by steps has them
+            bare = None if self._plan.noise == "central" else parts
+            return self._gradients.answer(run.session, query, self._arrays, parts=bare)
+        label = COUNTS if self._plan.by_steps else MARGINALS
+        multiplier = None if self._plan.by_steps else budget**-0.5
         packing = query.packing
         vector = packing.pack(self._exact.answer(query))
         if self._plan.noise == "central":
@@ -362,14 +415,10 @@ class SiteAgent:
         sensitivity = packing.l2_sensitivity * self._plan.sensitivity_factor
         if not parts:
             return run.session.gaussian(
-                MARGINALS, vector, l2_sensitivity=sensitivity, noise_multiplier=budget**-0.5
+                label, vector, l2_sensitivity=sensitivity, noise_multiplier=multiplier
             )
         return run.session.gaussian_share(
-            MARGINALS,
-            vector,
-            l2_sensitivity=sensitivity,
-            honest=parts,
-            noise_multiplier=budget**-0.5,
+            label, vector, l2_sensitivity=sensitivity, honest=parts, noise_multiplier=multiplier
         )
 
 

@@ -20,6 +20,7 @@ patients in one batch. Together less than 1e-3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,6 +40,7 @@ from pegai.privacy.session import Session
 
 __all__ = [
     "FLOAT_SLACK",
+    "GRADIENT_GRID",
     "AdaptiveNorm",
     "Allocation",
     "Batch",
@@ -46,16 +48,22 @@ __all__ = [
     "Clipping",
     "LayerNoise",
     "PrivateGradient",
+    "PrivateSum",
     "all_rows",
     "check_supported",
     "clipped_gradient_sum",
     "network_of",
     "one_row_per_patient",
     "private_gradient",
+    "share_sensitivity",
+    "sum_sensitivity",
 ]
 
 FLOAT_SLACK = 1e-3
 """Part of the clipping norm set aside for rounding; see the module."""
+
+GRADIENT_GRID = 2**24
+"""Steps of a gradient of 1, where gradients of several sites are summed as integers."""
 
 
 def check_supported(model: nn.Sequential) -> None:
@@ -221,6 +229,71 @@ class PrivateGradient:
         if not isinstance(event, SubsampledGaussianEvent | GaussianEvent):
             raise PrivacyError(f"event {self._label!r} was planned as {event.kind}, not for DP-SGD")
         return event.noise_multiplier
+
+
+class PrivateSum:
+    """The noisy clipped sum of one site's gradients, of which several sites' are added up.
+
+    One norm over all layers. Before each release call `session.poisson_sample(label, ...)`.
+
+    Args:
+        model: A sequence of supported layers; its weights are taken as they are at each release.
+        loss: Of one row each.
+        session: Draws the noise under `label`.
+        label: The planned sub-sampled event.
+        clipping_norm: L2 bound C of one patient.
+    """
+
+    def __init__(
+        self,
+        model: nn.Sequential,
+        loss: Loss,
+        *,
+        session: Session,
+        label: str,
+        clipping_norm: float,
+    ) -> None:
+        self._parts = (model, loss)
+        self._clipping = Clipping(clipping_norm)
+        self._session = session
+        self._label = label
+
+    def exact(self, batch: Batch) -> NDArray[np.float64]:
+        """The sum without noise: private; shape (coordinates,)."""
+        network = network_of(*self._parts)
+        norms = self._clipping.norms(network.sizes)
+        layout = Layout(_block_rows(0.0))
+        total = sum_clipped(network, batch, clipping=self._clipping, norms=norms, layout=layout)
+        return total.flat.cpu().numpy()
+
+    def release(self, batch: Batch) -> NDArray[np.float64]:
+        """The sum with all of the noise."""
+        return self._session.gaussian(
+            self._label, self.exact(batch), l2_sensitivity=sum_sensitivity(self._clipping.norm)
+        )
+
+    def release_share(self, batch: Batch, *, honest: int) -> NDArray[np.int64]:
+        """`GRADIENT_GRID` times the sum, rounded, with one site's part of the noise.
+
+        It is multiplied by `GaussianShareMechanism.scale`, too; see `Session.gaussian_share`.
+        """
+        exact = self.exact(batch)
+        return self._session.gaussian_share(
+            self._label,
+            np.rint(exact * GRADIENT_GRID).astype(np.int64),
+            l2_sensitivity=share_sensitivity(self._clipping.norm, exact.size),
+            honest=honest,
+        )
+
+
+def sum_sensitivity(clipping_norm: float) -> float:
+    """How far one patient moves a clipped sum, in L2, rounding included."""
+    return clipping_norm * (1 + FLOAT_SLACK)
+
+
+def share_sensitivity(clipping_norm: float, coordinates: int) -> float:
+    """How far one patient moves the rounded integers, in L2: each may be rounded by 1/2 twice."""
+    return GRADIENT_GRID * sum_sensitivity(clipping_norm) + math.sqrt(coordinates)
 
 
 def private_gradient(

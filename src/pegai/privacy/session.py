@@ -125,25 +125,33 @@ class Session:
 
     @classmethod
     def resume(
-        cls, plan: Plan, privacy: Privacy, *, charge_hash: str, spent: Mapping[str, Sequence[float]]
+        cls,
+        plan: Plan,
+        privacy: Privacy,
+        *,
+        charge_hash: str,
+        spent: Mapping[str, Sequence[float]] | None = None,
+        used: Mapping[str, int] | None = None,
     ) -> Session:
         """Go on with a plan that a process which is gone has charged.
 
-        Only for filters, whose uses the caller has written down before each of them ran: what it
-        leaves out would be spent twice.
+        The caller has written every release down before it left: what it leaves out here would be
+        spent twice.
 
         Args:
-            plan: What was charged; filters only.
+            plan: What was charged; filters, Gaussian and sub-sampled events only.
             privacy: As it was charged.
             charge_hash: Of the ledger's line.
-            spent: Squared mu of each use so far, by the event's label.
+            spent: Squared mu of each use so far of filters, by the event's label.
+            used: How often other events were used, by label.
 
         Raises:
-            PlanError: The plan holds other events than filters, or was not charged so.
+            PlanError: The plan holds other events, or was not charged so.
             LedgerError: The ledger is damaged or was edited.
         """
-        if not all(isinstance(event, GaussianFilterEvent) for event in plan.events):
-            raise PlanError("only plans of filters can be gone on with")
+        counted = GaussianEvent | SubsampledGaussianEvent
+        if not all(isinstance(event, GaussianFilterEvent | counted) for event in plan.events):
+            raise PlanError("only plans of Gaussian events and filters can be gone on with")
         found = [e for e in Ledger(privacy.ledger_path).entries() if e.hash == charge_hash]
         if not found:
             raise PlanError(
@@ -152,8 +160,11 @@ class Session:
             )
         session = cls(plan, privacy, found[0])
         for event in plan.events:
-            for mu_squared in spent.get(event.label, ()):
-                session._spend(event, mu_squared)  # pyright: ignore[reportArgumentType]
+            if isinstance(event, GaussianFilterEvent):
+                for mu_squared in (spent or {}).get(event.label, ()):
+                    session._spend(event, mu_squared)
+            for _ in range((used or {}).get(event.label, 0)):
+                session._consume(event.label)
         return session
 
     def gaussian(

@@ -60,12 +60,14 @@ class Begun:
         condition: The class column, or None.
         start: Layout and first generator.
         patients: How many there are: counted, or charged and noisy.
+        shares: At which a private start began.
     """
 
     encoder: TableEncoder
     condition: Column | None
     start: Start
     patients: float
+    shares: tuple[np.ndarray, ...] = ()
 
 
 class LatentMethod(Synthesizer, Generic[Config]):
@@ -147,12 +149,30 @@ class LatentMethod(Synthesizer, Generic[Config]):
 
     def begin_private(self, look: Look, rng: np.random.Generator, run: Run) -> Begun:
         """Networks that start at a look's shares."""
-        settings = self.config.privacy
-        condition = self.condition(look.schema, private=True)
-        encoder = look.encoder(max_bins=settings.max_bins)
+        encoder = look.encoder(max_bins=self.config.privacy.max_bins)
         shares = class_shares(look.code_tables(encoder), smoothing=look.deviation / 2)
-        start = self._start(encoder, condition, shares, settings.hidden, run, rng)
-        return Begun(encoder, condition, start, look.patients)
+        return self.begin_at(encoder, shares, look.patients, rng, run)
+
+    def begin_at(
+        self,
+        encoder: TableEncoder,
+        shares: list[np.ndarray],
+        patients: float,
+        rng: np.random.Generator,
+        run: Run,
+    ) -> Begun:
+        """Private networks that start at charged shares.
+
+        Args:
+            encoder: The codes.
+            shares: Joint shares of class and code, one array (classes, size) a column.
+            patients: How many there are, charged.
+            rng: Initial weights, and the seed of what is drawn in training.
+            run: Names the device.
+        """
+        condition = self.condition(encoder.schema, private=True)
+        start = self._start(encoder, condition, shares, self.config.privacy.hidden, run, rng)
+        return Begun(encoder, condition, start, patients, tuple(shares))
 
     def _start(
         self,

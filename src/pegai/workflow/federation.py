@@ -20,6 +20,7 @@ from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.evaluate.utility.places import auc_by_place
 from pegai.federate.coordinator import FederatedFit
+from pegai.federate.exchanges import together
 from pegai.federate.plan import FederationPlan, Noise, plan_from_dict, read_plan
 from pegai.federate.simulate import SiteData, simulate
 from pegai.privacy.explain import explain
@@ -103,7 +104,9 @@ def plan_in_words(path: Path) -> dict[str, Any]:
     plan = read_plan(path)
     sites = len(plan.sites)
     schema = learned_schema(plan.schema_)
-    spread = math.sqrt(plan.noise_variance(sites) * (plan.privacy_budget / plan.site_budget))
+    # With local noise and patients at several sites each site's noise is wider, too.
+    wider = 1.0 if plan.by_steps else plan.privacy_budget / plan.site_budget
+    spread = math.sqrt(plan.noise_variance(sites) * wider)
     noise = plan.synthesizer.expected_noise(schema, plan.privacy)
     return {
         "study": plan.study,
@@ -260,14 +263,15 @@ def _report(done: Simulation) -> str:
     lines += ["## What the guarantee rests on", ""]
     lines += [f"- {text}" for text in plan.privacy.public]
     lines += ["", "## What the coordinator saw", "", _EXCHANGES_HEAD, "|---|---|---|---|---|---|"]
-    for seen in fit.seen:
+    for seen in together(fit.seen):
         lines.append(
-            f"| {seen.number} | {seen.what} | {seen.numbers:,} | {seen.deviation:.3g} | "
+            f"| {seen.numbered} | {seen.what} | {seen.numbers:,} | {seen.deviation:.3g} | "
             f"{seen.received:,} | {seen.seconds:.2f} |"
         )
     lines += [
         "",
-        "Noise is the standard deviation in a cell of the sum, in patients.",
+        "Noise is the standard deviation in a cell of the sum, in patients; of gradients, in the "
+        "sum, where a patient's is clipped to the plan's norm.",
         "",
         "## Use: trained on synthetic rows, tested on real patients (AUC)",
         "",

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from pegai.data.files import column_names
-from pegai.federate.exchanges import Seen
+from pegai.federate.exchanges import SeenTogether, together
 from pegai.federate.plan import FederationPlan, plan_from_dict
 from pegai.federate.simulate import SiteData, simulate
-from pegai.privacy.accountant import gaussian_epsilon
+from pegai.privacy.accountant import compute_epsilon, gaussian_epsilon
 from pegai.synth.running import Progress, Run
 from pegai.workflow.tune_simulate import Population
 
@@ -71,21 +71,30 @@ def rehearse(
         }
         fit = simulate(draft, sites, Path(work) / "run", Run(progress))
     seconds = time.perf_counter() - start
-    questions = tuple(_question(seen, plan) for seen in fit.seen)
+    questions = tuple(_question(seen, plan) for seen in together(fit.seen))
     compared = {name: _compared(path, plan) for name, path in (files or {}).items()}
     return Rehearsal(questions, compared, seconds)
 
 
-def _question(seen: Seen, plan: FederationPlan) -> dict[str, Any]:
+def _question(seen: SeenTogether, plan: FederationPlan) -> dict[str, Any]:
     return {
-        "exchange": seen.number,
+        "exchange": seen.numbered,
         "what": seen.what,
         "numbers": seen.numbers,
         "noise_in_patients": seen.deviation,
-        "epsilon_alone": gaussian_epsilon(seen.budget**0.5, plan.privacy.delta),
+        "epsilon_alone": _epsilon_alone(seen, plan),
         "bytes_from_a_site": seen.received,
         "seconds": seen.seconds,
     }
+
+
+def _epsilon_alone(seen: SeenTogether, plan: FederationPlan) -> float:
+    """Of these exchanges, if there were no others."""
+    if not plan.by_steps:
+        return gaussian_epsilon(seen.budget**0.5, plan.privacy.delta)
+    from pegai.federate.networks import label_of
+
+    return compute_epsilon([plan.privacy[label_of(plan, seen.first)]], plan.privacy.delta)
 
 
 def _compared(path: Path, plan: FederationPlan) -> tuple[str, ...]:

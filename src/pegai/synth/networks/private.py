@@ -12,6 +12,7 @@ stopping.
 from __future__ import annotations
 
 import copy
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +93,11 @@ class RowDraws:
 
     def __init__(self, seed: int) -> None:
         self.seed, self.steps = seed, 0
+
+    @classmethod
+    def fresh(cls) -> RowDraws:
+        """From a seed that nobody knows."""
+        return cls(secrets.randbits(62))
 
     @classmethod
     def of(cls, start: Start) -> RowDraws:
