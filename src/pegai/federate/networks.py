@@ -259,6 +259,7 @@ class FederatedGradients(Gradients):
         event = self._plan.privacy[part.label]
         assert isinstance(event, SubsampledGaussianEvent)  # noqa: S101 - for the type checker
         norm, masked = self._schedule.clipping_norm, self._plan.noise == "secagg"
+        unit = GRADIENT_GRID if masked else 1
         question = Question(
             gradient_query(part.label, self._encoder, arrays),
             arrays,
@@ -268,9 +269,9 @@ class FederatedGradients(Gradients):
             weights.size,
             "float64",
             f"gradients of {part.label}",
-            1.0,
+            norm * unit,  # a patient's clipped gradient
         )
-        summed = self._exchanges.ask(question).values / (GRADIENT_GRID if masked else 1)
+        summed = self._exchanges.ask(question).values / unit
         return _in_shapes(summed / self._schedule.divisor, parameters)
 
 

@@ -270,8 +270,8 @@ def _report(done: Simulation) -> str:
         )
     lines += [
         "",
-        "Noise is the standard deviation in a cell of the sum, in patients; of gradients, in the "
-        "sum, where a patient's is clipped to the plan's norm.",
+        "Noise is the standard deviation in a cell of the sum, in patients; of gradients, in "
+        "clipping norms, of which a patient's gradient has one at most.",
         "",
         "## Use: trained on synthetic rows, tested on real patients (AUC)",
         "",
