@@ -39,12 +39,18 @@ class Noting(InProcess):
         return super().call_all(verb, payload, *rest, **more)
 
 
-def plan_of(table: Table, noise: str) -> FederationPlan:
+SETTINGS = {
+    "aim": {"steps": 5, "components": 2},
+    "vaegan": {"privacy": {"steps": 2, "hidden": 8}},
+}
+
+
+def plan_of(table: Table, noise: str, method: str) -> FederationPlan:
     draft = {
         "study": "audit",
         "schema": table.schema.to_dict(),
-        "method": "aim",
-        "settings": {"steps": 5, "components": 2},
+        "method": method,
+        "settings": SETTINGS[method],
         "epsilon": 4.0,
         "delta": 1e-3,
         "noise": noise,
@@ -61,9 +67,9 @@ def agent(plan: FederationPlan, name: str, table: Table, folder: Path, tape: Tap
     return SiteAgent(home, plan, SitePolicy({plan.digest: 1}), recorder=tape)
 
 
-def compared(pair: Neighbours, noise: str, folder: Path) -> tuple[Tape, Tape]:
+def compared(pair: Neighbours, method: str, folder: Path) -> tuple[Tape, Tape]:
     """Both runs of the site; asserts that what it sends is the same."""
-    plan, tape = plan_of(pair.without, noise), Tape()
+    plan, tape = plan_of(pair.without, "local", method), Tape()
     first = agent(plan, SITE, pair.without, folder / "a", tape)
     other = agent(plan, OTHER, base_table(pair.without.schema, seed=5), folder / "b")
     transport = Noting({SITE: first, OTHER: other})
@@ -90,13 +96,14 @@ def _answers(folder: Path) -> list[Message]:
     return [Message.from_bytes(p.read_bytes()) for p in sorted(folder.rglob("answers/*.npz"))]
 
 
+@pytest.mark.parametrize("method", sorted(SETTINGS))
 @pytest.mark.parametrize(
     ("by_patient", "pair"), PAIRS, ids=[f"{p.name}-{'patient' if by else 'row'}" for by, p in PAIRS]
 )
 def test_one_patient_more_changes_nothing_but_the_inputs_of_mechanisms(
-    by_patient: bool, pair: Neighbours, tmp_path: Path
+    by_patient: bool, pair: Neighbours, method: str, tmp_path: Path
 ) -> None:
-    tape, replay = compared(pair, "local", tmp_path)
+    tape, replay = compared(pair, method, tmp_path)
     assert len(tape.calls) == len(replay.calls) > 2
     changed = 0.0
     for one, two in zip(tape.calls, replay.calls, strict=True):
@@ -113,7 +120,7 @@ def test_one_patient_more_changes_nothing_but_the_inputs_of_mechanisms(
 def test_parts_of_noise_go_on_inputs_as_near(name: str, tmp_path: Path) -> None:
     """The same for secure sums: the input of each part differs by the declared sensitivity."""
     pair = next(p for by, p in PAIRS if by and p.name == name)
-    plan = plan_of(pair.without, "secagg")
+    plan = plan_of(pair.without, "secagg", "aim")
     tapes = {"without": Tape(), "with": Tape()}
     other = base_table(pair.without.schema, seed=5)
     tables = {"without": pair.without, "with": pair.with_one}
@@ -130,7 +137,7 @@ def test_parts_of_noise_go_on_inputs_as_near(name: str, tmp_path: Path) -> None:
         if which == "with":
             # The other site's noise is fresh: what is asked differs from the second look on.
             main.open()
-            from pegai.federate.coordinator import FederatedSource
+            from pegai.federate.source import FederatedSource
             from pegai.synth.marginals.source import PatientsQuery
 
             source = FederatedSource(main)

@@ -148,7 +148,11 @@ class SiteGradients:
         self._units = table.unit_codes()
         self._patients = int(self._units.max(initial=-1)) + 1
         self._built: dict[str, _Built] = {}
-        self._draws = RowDraws(AUDIT_SEED) if audited else RowDraws.fresh()
+        self._visits, self._draws = (
+            (RowDraws(AUDIT_SEED), RowDraws(AUDIT_SEED + 1))
+            if audited
+            else (RowDraws.fresh(), RowDraws.fresh())
+        )
 
     def answer(
         self,
@@ -175,9 +179,9 @@ class SiteGradients:
             part = built.parts[query.label]
             _put(arrays["weights"], part)
             chosen = session.poisson_sample(query.label, self._patients)
-            stream = self._draws.step()
-            rows = built.codes[one_row_per_patient(chosen, self._units, stream)]
-            batch: Batch = part.batch(built.blocks.one_hot(rows), stream)
+            places = one_row_per_patient(chosen, self._units, self._visits.step())
+            rows = built.blocks.one_hot(built.codes[places])
+            batch: Batch = part.batch(rows, self._draws.step())
             summed = PrivateSum(
                 part.model,
                 part.loss,
