@@ -454,3 +454,17 @@ def test_a_coordinator_that_asks_two_sites_two_things_gets_neither(federation: M
     with pytest.raises(FederationError, match="has not signed this exchange"):
         site("share", exchange=0, adverts=[adverts[0], lied[1], adverts[2]])
     assert not site.agent._runs[RUN].journal.answers
+
+
+def test_sites_that_share_a_ledger_are_charged_each(federation: Make, tmp_path: Path) -> None:
+    """As in a simulation; whoever comes second does not take the first one's charge for its own."""
+    made, run = federation(), "0" * 32
+    shared = tmp_path / "shared.jsonl"
+    payload = Message({"plan": made.plan.digest, "run": run}).to_bytes()
+    for _ in range(2):  # the second time as processes that were started anew
+        for name in NAMES:
+            home = replace(made.home(name), ledger=shared, dataset=f"heart at {name}")
+            agent = SiteAgent(home, made.plan, made.policy)
+            agent.handle("open", payload, caller=COORDINATOR)
+    charged = [e for e in Ledger(shared).entries() if e.kind == "charge"]
+    assert [e.dataset for e in charged] == [f"heart at {name}" for name in NAMES]

@@ -155,3 +155,21 @@ def test_places_are_tested_by_one_model() -> None:
     assert found["all"] > 0.85
     assert abs(found["half"] - found["all"]) < 0.08
     assert math.isnan(found["few"])
+
+
+def test_networks_averaged_without_privacy(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No ledger is charged, and model and report say that nothing is promised."""
+    folder = files["va"].parent
+    plan = folder / "plan.toml"
+    assert run(arguments(files, "--without-privacy", "--quiet")) == 2  # mst has no networks
+    text = plan.read_text().replace('method = "mst"', 'method = "ctgan"')
+    plan.write_text(text + "\n[settings]\nmax_steps = 40\n")
+    capsys.readouterr()
+    assert run(arguments(files, "--without-privacy", "--json", "--quiet")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["epsilon"], told["noise"], told["exchanges"]) == (None, None, 0)
+    assert not (folder / "ledger.jsonl").exists()
+    assert load(folder / "out" / "model").guarantee is None
+    assert "No formal guarantee" in (folder / "out" / "federation.md").read_text()

@@ -159,6 +159,12 @@ def simulate(
         bool,
         typer.Option("--compare", help="Fit each site alone, and all in one place, too; charged."),
     ] = False,
+    without_privacy: Annotated[
+        bool,
+        typer.Option(
+            "--without-privacy", help="Average networks, with no formal guarantee; to compare."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -183,14 +189,15 @@ def simulate(
         seed=seed,
         ledger=ledger,
         compare=compare,
+        private=not without_privacy,
     )
     with show.progress(quiet=quiet) as bar:
         done = simulate_files(request, bar)
     content = {
         "files": {kind: str(path) for kind, path in done.files.items()},
-        "epsilon": done.plan.privacy.epsilon,
-        "delta": done.plan.privacy.delta,
-        "noise": done.plan.noise,
+        "epsilon": done.plan.privacy.epsilon if done.is_private else None,
+        "delta": done.plan.privacy.delta if done.is_private else None,
+        "noise": done.plan.noise if done.is_private else None,
         "participants": list(done.fit.participants),
         "lost": dict(done.fit.lost),
         "exchanges": len(done.fit.seen),
@@ -208,13 +215,17 @@ def _print(done: Simulation) -> None:
     rows = [
         (s.numbered, s.what, s.numbers, f"{s.deviation:.3g}", s.received) for s in together(seen)
     ]
-    show.grid(("exchange", "what", "numbers", "noise, patients", "bytes a site"), rows)
+    if done.is_private:
+        show.grid(("exchange", "what", "numbers", "noise, patients", "bytes a site"), rows)
     places = list(done.real)
     table = [
         (name, *(_shown(found[place]) for place in places))
         for name, found in [*done.figures.items(), ("real patients", done.real)]
     ]
     show.grid(("trained on; AUC at", *places), table)
+    if not done.is_private:
+        show.say(f"no formal guarantee: nothing was protected; report: {done.files['report']}")
+        return
     show.say(
         f"each site charged epsilon {done.plan.privacy.epsilon:.4g}; {len(seen)} exchanges in "
         f"{done.seconds:.1f} s; report: {done.files['report']}"

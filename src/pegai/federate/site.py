@@ -227,7 +227,8 @@ class SiteAgent:
             ledger=self._home.ledger,
             dataset=self._home.dataset,
         )
-        label = f"federation {self._plan.study}, run {run}"
+        # With the site's name: in a simulation several sites have one ledger.
+        label = f"federation {self._plan.study}, site {self._home.name}, run {run}"
         ledger = Ledger(self._home.ledger)
         ledger.settle()  # a charge that was under way in a process that is gone counts
         charged = [e for e in ledger.entries() if e.label == label]

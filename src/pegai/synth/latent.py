@@ -160,18 +160,22 @@ class LatentMethod(Synthesizer, Generic[Config]):
         patients: float,
         rng: np.random.Generator,
         run: Run,
+        *,
+        private: bool = True,
     ) -> Begun:
-        """Private networks that start at charged shares.
+        """Networks that start at given shares, which are charged where the fit is private.
 
         Args:
             encoder: The codes.
             shares: Joint shares of class and code, one array (classes, size) a column.
-            patients: How many there are, charged.
+            patients: How many there are; charged, likewise.
             rng: Initial weights, and the seed of what is drawn in training.
             run: Names the device.
+            private: Whether the networks are those of a private fit.
         """
-        condition = self.condition(encoder.schema, private=True)
-        start = self._start(encoder, condition, shares, self.config.privacy.hidden, run, rng)
+        condition = self.condition(encoder.schema, private=private)
+        hidden = self.config.privacy.hidden if private else self.config.hidden
+        start = self._start(encoder, condition, shares, hidden, run, rng)
         return Begun(encoder, condition, start, patients, tuple(shares))
 
     def _start(
@@ -189,13 +193,14 @@ class LatentMethod(Synthesizer, Generic[Config]):
         shape = Shape(self.config.latent, hidden, self.config.temperature)
         return start(encoder, condition, shares, shape, device=device_of(run.device), rng=rng)
 
-    def _done(
+    def done(
         self,
         begun: Begun,
         outcome: Outcome,
         prior: LatentMixture | None,
         guarantee: Guarantee | None,
     ) -> FittedLatent:
+        """The model of what was trained."""
         return self.fitted(
             begun.encoder,
             None if begun.condition is None else begun.condition.name,
@@ -253,7 +258,7 @@ class LatentSynthesizer(LatentMethod[Config]):
             checkpoint.remove()
         outcome = replace(outcome, weights=config.heuristic.on_weights(weights, rng))
         begun = Begun(encoder, condition, start, float(units.max()) + 1)
-        return self._done(begun, outcome, prior, None)
+        return self.done(begun, outcome, prior, None)
 
     def _fit_private(
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
@@ -295,4 +300,4 @@ class LatentSynthesizer(LatentMethod[Config]):
             schedule=schedule,
             progress=run.progress,
         )
-        return self._done(begun, outcome, None, guarantee)
+        return self.done(begun, outcome, None, guarantee)

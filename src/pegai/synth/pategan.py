@@ -163,7 +163,7 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
             run=run,
         )
         noisy = config.heuristic.on_weights(outcome.weights, rng)
-        return self._done(begun, replace(outcome, weights=noisy), None, None)
+        return self.done(begun, replace(outcome, weights=noisy), None, None)
 
     def _fit_private(
         self, table: Table, session: Session, rng: np.random.Generator, run: Run
@@ -171,7 +171,7 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
         begun = self.begin_private(self._look(table, session), rng, run)
         codes = encode_rows(table, begun.encoder)
         outcome = self._taught(table, codes, begun, judge=None, session=session, rng=rng, run=run)
-        return self._done(begun, outcome, None, session.guarantee())
+        return self.done(begun, outcome, None, session.guarantee())
 
     def _taught(
         self,

@@ -61,6 +61,7 @@ class SimulationRequest:
         ledger: Where the sites' charges are recorded; None as for a fit.
         compare: Whether each site is fitted alone, and all together in one place, at the same
             epsilon each, charged as well.
+        private: False averages networks without privacy, to compare with.
     """
 
     plan: Path
@@ -71,6 +72,7 @@ class SimulationRequest:
     seed: int = 0
     ledger: Path | None = None
     compare: bool = False
+    private: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,11 @@ class Simulation:
     real: Mapping[str, float]
     files: Mapping[str, Path]
     seconds: float
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the model has a guarantee."""
+        return self.fit.model.guarantee is not None
 
 
 def plan_in_words(path: Path) -> dict[str, Any]:
@@ -132,6 +139,11 @@ def simulate_files(request: SimulationRequest, progress: Progress) -> Simulation
         PegaiError: The plan, a file or a site refuses.
     """
     plan = _plan(request)
+    if not request.private and not plan.by_steps:
+        raise UsageError(
+            f"--without-privacy averages networks, and {plan.method} has none",
+            hint="a plan with method gan, ctgan, tvae or vaegan",
+        )
     progress("reading", 0.0)
     parts = {name: _read(path, plan, request) for name, path in request.sites.items()}
     ledger = request.ledger or default_ledger()
@@ -140,24 +152,28 @@ def simulate_files(request: SimulationRequest, progress: Progress) -> Simulation
         site: SiteData(part.train, ledger, f"{name} at {site}") for site, part in parts.items()
     }
     start = time.perf_counter()
-    fit = simulate(plan, sites, request.out / "run", Run(progress))
-    seconds = time.perf_counter() - start
     streams = Streams(request.seed)
+    if request.private:
+        fit = simulate(plan, sites, request.out / "run", Run(progress))
+    else:
+        fit = _averaged(plan, sites, streams, progress)
+    seconds = time.perf_counter() - start
     fit.model.save(request.out / "model", overwrite=True)
     write_table(
         fit.model.sample(plan.rows, rng=streams.get("sample")), request.out / "synthetic.csv"
     )
     tables = {"federated": _samples(fit.model, parts, streams)}
     if request.compare:
-        tables |= _compared(plan, sites, parts, streams, progress)
+        tables |= _compared(plan, sites, parts, streams, progress, private=request.private)
     figures, real = _figures(tables, parts, request.seed, progress)
-    files = {
-        "plan": request.out / "run" / "plan.json",
+    files: dict[str, Path] = {
         "model": request.out / "model",
         "synthetic": request.out / "synthetic.csv",
         "report": request.out / "federation.md",
         "figures": request.out / "federation.json",
     }
+    if request.private:
+        files["plan"] = request.out / "run" / "plan.json"
     done = Simulation(plan, fit, figures, real, files, seconds)
     atomic_write_text(files["figures"], json.dumps(_plain(done), indent=1) + "\n")
     atomic_write_text(files["report"], _report(done))
@@ -195,6 +211,8 @@ def _compared(
     parts: Mapping[str, Split],
     streams: Streams,
     progress: Progress,
+    *,
+    private: bool,
 ) -> dict[str, list[Table]]:
     """The same method at the same epsilon: all rows in one place, and each site alone."""
     asked = Privacy(plan.epsilon, plan.delta, plan.unit)
@@ -204,10 +222,25 @@ def _compared(
     tables: dict[str, list[Table]] = {}
     for done, (name, data) in enumerate(jobs.items()):
         progress(f"for comparison: {name}", done / len(jobs))
-        privacy = replace(asked, ledger=data.ledger, dataset=data.dataset)
-        model = plan.synthesizer.fit(data.table, privacy=privacy)
+        if private:
+            privacy = replace(asked, ledger=data.ledger, dataset=data.dataset)
+            model = plan.synthesizer.fit(data.table, privacy=privacy)
+        else:
+            model = plan.synthesizer.fit(data.table, rng=streams.get("model", 1 + done))
         tables[name] = _samples(model, parts, streams)
     return tables
+
+
+def _averaged(
+    plan: FederationPlan, sites: Mapping[str, SiteData], streams: Streams, progress: Progress
+) -> FederatedFit:
+    """Networks averaged over rounds, without privacy."""
+    from pegai.federate.averaging import fit_averaged
+    from pegai.federate.networks import method_of
+
+    tables = {name: site.table for name, site in sites.items()}
+    model = fit_averaged(method_of(plan), tables, streams.get("model"), Run(progress))
+    return FederatedFit(model, (), plan.names, {}, "")
 
 
 def _figures(
@@ -235,9 +268,9 @@ def _plain(done: Simulation) -> dict[str, Any]:
     return {
         "format": "pegai-federation-report/1",
         "study": done.plan.study,
-        "noise": done.plan.noise,
-        "epsilon": done.plan.privacy.epsilon,
-        "delta": done.plan.privacy.delta,
+        "noise": done.plan.noise if done.is_private else None,
+        "epsilon": done.plan.privacy.epsilon if done.is_private else None,
+        "delta": done.plan.privacy.delta if done.is_private else None,
         "sites": list(done.plan.names),
         "participants": list(done.fit.participants),
         "lost": dict(done.fit.lost),
@@ -251,28 +284,12 @@ def _plain(done: Simulation) -> dict[str, Any]:
 def _report(done: Simulation) -> str:
     """What a person reads; for inside the house, since holdouts are real patients."""
     plan, fit = done.plan, done.fit
-    lines = [
-        f"# Federated run: {plan.study}",
-        "",
-        f"Method {plan.method}, noise {plan.noise}, sites {', '.join(fit.participants)}. "
-        f"Each site's ledger was charged epsilon {plan.privacy.epsilon:.4g} at delta "
-        f"{plan.privacy.delta:.3g}, for the whole run, before anything left it.",
-        "",
-    ]
+    lines = [f"# Federated run: {plan.study}", ""]
+    lines += _what_was_run(done)
     lines += [f"Lost on the way: {name} ({why})." for name, why in fit.lost.items()]
-    lines += ["## What the guarantee rests on", ""]
-    lines += [f"- {text}" for text in plan.privacy.public]
-    lines += ["", "## What the coordinator saw", "", _EXCHANGES_HEAD, "|---|---|---|---|---|---|"]
-    for seen in together(fit.seen):
-        lines.append(
-            f"| {seen.numbered} | {seen.what} | {seen.numbers:,} | {seen.deviation:.3g} | "
-            f"{seen.received:,} | {seen.seconds:.2f} |"
-        )
+    if done.is_private:
+        lines += _what_was_seen(done)
     lines += [
-        "",
-        "Noise is the standard deviation in a cell of the sum, in patients; of gradients, in "
-        "clipping norms, of which a patient's gradient has one at most.",
-        "",
         "## Use: trained on synthetic rows, tested on real patients (AUC)",
         "",
         "Outside the guarantee: holdouts are real patients. For the sites, not for a release.",
@@ -286,6 +303,42 @@ def _report(done: Simulation) -> str:
         shown = " | ".join("-" if math.isnan(v) else f"{v:.3f}" for v in values)
         lines.append(f"| {name} | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def _what_was_run(done: Simulation) -> list[str]:
+    plan, fit = done.plan, done.fit
+    if not done.is_private:
+        return [
+            f"Method {plan.method}, networks averaged over rounds, sites "
+            f"{', '.join(fit.participants)}. **No formal guarantee**: nothing was protected, and "
+            "nothing was charged. To compare with; never between hospitals.",
+            "",
+        ]
+    return [
+        f"Method {plan.method}, noise {plan.noise}, sites {', '.join(fit.participants)}. "
+        f"Each site's ledger was charged epsilon {plan.privacy.epsilon:.4g} at delta "
+        f"{plan.privacy.delta:.3g}, for the whole run, before anything left it.",
+        "",
+    ]
+
+
+def _what_was_seen(done: Simulation) -> list[str]:
+    plan, fit = done.plan, done.fit
+    lines = ["## What the guarantee rests on", ""]
+    lines += [f"- {text}" for text in plan.privacy.public]
+    lines += ["", "## What the coordinator saw", "", _EXCHANGES_HEAD, "|---|---|---|---|---|---|"]
+    for seen in together(fit.seen):
+        lines.append(
+            f"| {seen.numbered} | {seen.what} | {seen.numbers:,} | {seen.deviation:.3g} | "
+            f"{seen.received:,} | {seen.seconds:.2f} |"
+        )
+    lines += [
+        "",
+        "Noise is the standard deviation in a cell of the sum, in patients; of gradients, in "
+        "clipping norms, of which a patient's gradient has one at most.",
+        "",
+    ]
+    return lines
 
 
 _EXCHANGES_HEAD = "| exchange | what | numbers a site sent | noise | bytes from a site | seconds |"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,25 @@ class LatentMixture:
                 found = _mixture(drawn, parts, rng)
                 shares[label, :parts], centres[label, :parts], spread[label, :parts] = found
         return cls(shares, centres, spread)
+
+    @classmethod
+    def joined(cls, mixtures: Sequence[LatentMixture], rows: np.ndarray) -> LatentMixture:
+        """One mixture of the parts of several.
+
+        Args:
+            mixtures: Fitted to the rows of several places.
+            rows: Of each place and class, shape (places, classes). Where a place has fewer of a
+                class than a part needs it has no say, unless all have.
+        """
+        heard = np.where(rows >= ROWS_A_PART, rows, 0.0)
+        heard = np.where(heard.sum(axis=0) > 0, heard, 1.0)
+        weights = heard / heard.sum(axis=0)
+        shares = [m.shares * w[:, None] for m, w in zip(mixtures, weights, strict=True)]
+        return cls(
+            np.concatenate(shares, axis=1, dtype=np.float32),
+            np.concatenate([m.means for m in mixtures], axis=1),
+            np.concatenate([m.deviations for m in mixtures], axis=1),
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """By the name of the attribute."""
