@@ -6,6 +6,8 @@ Parts, each printed with means, 95 % intervals over seeds and the machine:
   on each hospital's held-out patients: federated, all rows in one place at the same epsilon, each
   hospital alone, and real rows.
 - `epsilon`: the same for several epsilons, at all four holdouts together.
+- `networks`: the same for networks at epsilon 3, whose gradients are summed step by step.
+- `averaging`: the same for networks averaged over rounds without privacy, beside one place.
 - `sites`: Adult split over 2 to 10 sites that differ much (shares of each education drawn from a
   Dirichlet distribution): TSTR AUC and mean distance of 2-way tables.
 - `noise`: error of 2-way tables of Adult at five sites, by way of noise: of all tables asked at
@@ -46,6 +48,7 @@ from pegai.data.datasets import SITES, load_heart_disease
 from pegai.data.splits import Split, split
 from pegai.data.table import Table
 from pegai.evaluate.scores import mean_interval
+from pegai.federate.averaging import fit_averaged
 from pegai.federate.coordinator import FederatedFit
 from pegai.federate.plan import plan_from_dict
 from pegai.federate.secagg import Exchange, SiteMask, unmask_sum
@@ -63,7 +66,8 @@ HEART_DELTA = 1e-3
 ADULT_DELTA = 1e-5
 SAMPLES = 3
 SKEW = 0.5
-PARTS = ("heart", "epsilon", "sites", "noise", "sum", "growth")
+PARTS = ("heart", "epsilon", "networks", "averaging", "sites", "noise", "sum", "growth")
+NETWORKS = ("gan", "ctgan", "tvae", "vaegan")
 
 
 def together(tables: list[Table]) -> Table:
@@ -228,6 +232,60 @@ def _at(seed: int, fits: int, epsilon: float) -> dict[str, float]:
             each += [areas(table, places, "num") for table in made]
         found[name] = mean_of(each)["all"]
     return found
+
+
+def networks(seeds: range, fits: int, found: dict[str, Any], epsilon: float = 3.0) -> None:
+    """Gradients summed step by step, at all four holdouts together."""
+    for method in NETWORKS:
+        rows: dict[str, list[Figures]] = {}
+        for seed in seeds:
+            train, whole, holdout = _pooled(seed)
+            for name in ("secagg", "local", "in one place"):
+                each: list[Figures] = []
+                for _ in range(fits):
+                    if name == "in one place":
+                        model = in_one_place(whole, method, epsilon, HEART_DELTA)
+                    else:
+                        model = federated(train, method, epsilon, HEART_DELTA, name).model
+                    each.append(_area(model, whole, holdout, seed))
+                rows.setdefault(name, []).append(mean_of(each))
+        _with_gaps(f"heart eps {epsilon:g} {method}", rows, found)
+
+
+def averaging(seeds: range, found: dict[str, Any]) -> None:
+    """Weights averaged over rounds, without privacy."""
+    for method in NETWORKS:
+        rows: dict[str, list[Figures]] = {}
+        for seed in seeds:
+            train, whole, holdout = _pooled(seed)
+            rng = np.random.default_rng(seed)
+            models = {
+                "averaged": fit_averaged(make(method), train, rng),  # pyright: ignore
+                "in one place": make(method).fit(whole, rng=seed),
+            }
+            for name, model in models.items():
+                rows.setdefault(name, []).append(_area(model, whole, holdout, seed))
+        _with_gaps(f"heart no privacy {method}", rows, found)
+
+
+def _pooled(seed: int) -> tuple[dict[str, Table], Table, Table]:
+    parts = hospitals(seed)
+    train = {name: part.train for name, part in parts.items()}
+    return train, together(list(train.values())), together([p.holdout for p in parts.values()])
+
+
+def _area(model: Fitted, whole: Table, holdout: Table, seed: int) -> Figures:
+    made = [model.sample(len(whole), rng=1000 * seed + i) for i in range(SAMPLES)]
+    return mean_of([areas(table, {"auc": holdout}, "num") for table in made])
+
+
+def _with_gaps(title: str, rows: dict[str, list[Figures]], found: dict[str, Any]) -> None:
+    """The rows, and how far each is from one place."""
+    for name, figures in rows.items():
+        shown(f"{title} {name}", figures, found)
+    for name in rows.keys() - {"in one place"}:
+        gaps = [less(a, b) for a, b in zip(rows[name], rows["in one place"], strict=True)]
+        shown(f"{title} {name} - one place", gaps, found)
 
 
 def skewed(table: Table, sites: int, seed: int) -> dict[str, Table]:
@@ -429,6 +487,8 @@ def main() -> None:
     jobs: dict[str, Callable[[], None]] = {
         "heart": lambda: heart(seeds, asked.fits, found),
         "epsilon": lambda: by_epsilon(seeds, asked.fits, found),
+        "networks": lambda: networks(seeds, asked.fits, found),
+        "averaging": lambda: averaging(seeds, found),
         "sites": lambda: by_sites(seeds, adult, found),  # pyright: ignore[reportArgumentType]
         "noise": lambda: by_noise(seeds, adult, found),  # pyright: ignore[reportArgumentType]
         "sum": lambda: by_sum(seeds, found),
