@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 
 import pegai
+from pegai.cli.main import run
+from pegai.data.files import write_table
 from pegai.errors import FederationError, UsageError
 from pegai.federate.flare_kit import write_job
 from pegai.federate.flare_process import session, wait_for
 from pegai.federate.study import read_state
 from pegai.privacy.ledger import Ledger
-from pegai.schema import schema_from_dict
+from pegai.schema import schema_from_dict, write_schema
 from pegai.workflow.coordinating import deploy, status
 
 from .flare import Machines, make_machines, running, wait_until
-from .sites import NAMES, small_schema
+from .sites import NAMES, small_schema, small_table
 
 pytest.importorskip("nvflare.collab")
 # aiohttp, as FLARE calls it.
@@ -234,3 +236,27 @@ def test_sites_say_nothing_to_the_server_s_people(machines: Machines) -> None:
             assert "class_allow_list" not in said
             assert "INFO" not in said
             assert "startup" not in said
+
+
+def test_the_simulator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every site a process of its own, the same files as without FLARE."""
+    write_schema(small_schema(), tmp_path / "heart.schema.json")
+    sites: list[str] = []
+    for number, name in enumerate(NAMES):
+        write_table(small_table(number), tmp_path / f"{name}.csv")
+        sites += ["--site", f"{name}={tmp_path / name}.csv"]
+    named = ", ".join(f'{{ name = "{name}" }}' for name in NAMES)
+    (tmp_path / "plan.toml").write_text(
+        'study = "heart"\nschema = "heart.schema.json"\nmethod = "mst"\nepsilon = 1.0\n'
+        f'delta = 1e-3\nnoise = "secagg"\nsites = [{named}]\n'
+    )
+    out, ledger = tmp_path / "out", tmp_path / "ledger.jsonl"
+    given = ["--out", str(out), "--ledger", str(ledger), "--engine", "flare", "--json", "--quiet"]
+    assert run(["federate", "simulate", str(tmp_path / "plan.toml"), *sites, *given]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["participants"] == list(NAMES)
+    assert told["exchanges"] >= 3
+    charged = [e.dataset for e in Ledger(ledger).entries() if e.kind == "charge"]
+    assert sorted(charged) == [f"uci-heart-disease at {name}" for name in NAMES]
+    assert pegai.load(out / "model").guarantee is not None
+    assert not (out / "run" / "data").exists()

@@ -30,6 +30,13 @@ class NoiseMode(StrEnum):
     central = "central"
 
 
+class Engine(StrEnum):
+    """What carries the messages."""
+
+    process = "process"
+    flare = "flare"
+
+
 @app.command()
 def template(
     out: Annotated[Path, typer.Option("--out", "-o", help="The draft to write.")] = Path(
@@ -165,6 +172,9 @@ def simulate(
             "--without-privacy", help="Average networks, with no formal guarantee; to compare."
         ),
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="This process, or NVIDIA FLARE's simulator.")
+    ] = Engine.process,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -190,6 +200,7 @@ def simulate(
         ledger=ledger,
         compare=compare,
         private=not without_privacy,
+        engine=engine.value,
     )
     with show.progress(quiet=quiet) as bar:
         done = simulate_files(request, bar)

@@ -16,14 +16,16 @@ from typing import Any
 from nvflare.collab import collab
 
 from pegai.errors import FederationError
-from pegai.federate.flare_process import SITE_VARIABLE, STUDY_VARIABLE
+from pegai.federate.flare_process import (
+    SIMULATED_SITES_VARIABLE,
+    SITE_VARIABLE,
+    STUDY_VARIABLE,
+)
 from pegai.federate.membership import Membership, read_membership
 from pegai.federate.site import COORDINATOR, SiteAgent
 from pegai.federate.study import read_study, run_plan
 from pegai.federate.transport import Failure, Result, Transport, Verb
 from pegai.federate.wire import Message
-
-SIMULATED_SITES_VARIABLE = "PEGAI_SIMULATED_SITES"
 
 SERVER_NAME = "server"
 """What FLARE calls the server, once it has made sure of its certificate."""

@@ -236,6 +236,17 @@ def write_admin(folder: Path, address: Address, certificates: Path) -> None:
         _copy_secret(certificates / name, folder / "startup" / name)
 
 
+def write_simulator(workspace: Path) -> None:
+    """What the simulator takes over to the server and all sites that it starts."""
+    resources = {
+        "format_version": 2,
+        "class_list_enforcement_mode": "enforce",
+        "class_allow_list": [*SERVER_CLASSES, *SITE_CLASSES],
+        "allow_log_streaming": False,
+    }
+    _write(workspace / "local" / "resources.json", resources)
+
+
 def write_job(folder: Path, digest: str, sites: Sequence[str], quorum: int) -> None:
     """A job without code: it names two installed classes and the plan's digest."""
     controller = {

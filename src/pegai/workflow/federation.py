@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -30,6 +31,8 @@ from pegai.synth.base import learned_schema
 from pegai.synth.running import Progress, Run
 
 EVALUATION_SAMPLES = 3
+
+Engine = Literal["process", "flare"]
 
 TEMPLATE = """\
 # A draft of a federated run; pegai federate simulate runs it on files that are all here.
@@ -62,6 +65,7 @@ class SimulationRequest:
         compare: Whether each site is fitted alone, and all together in one place, at the same
             epsilon each, charged as well.
         private: False averages networks without privacy, to compare with.
+        engine: `process`, or `flare` for FLARE's simulator.
     """
 
     plan: Path
@@ -73,6 +77,7 @@ class SimulationRequest:
     ledger: Path | None = None
     compare: bool = False
     private: bool = True
+    engine: Engine = "process"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +158,9 @@ def simulate_files(request: SimulationRequest, progress: Progress) -> Simulation
     }
     start = time.perf_counter()
     streams = Streams(request.seed)
-    if request.private:
+    if request.private and request.engine == "flare":
+        fit = _on_flare(plan, sites, request.out / "run", progress)
+    elif request.private:
         fit = simulate(plan, sites, request.out / "run", Run(progress))
     else:
         fit = _averaged(plan, sites, streams, progress)
@@ -172,7 +179,7 @@ def simulate_files(request: SimulationRequest, progress: Progress) -> Simulation
         "report": request.out / "federation.md",
         "figures": request.out / "federation.json",
     }
-    if request.private:
+    if request.private and request.engine == "process":
         files["plan"] = request.out / "run" / "plan.json"
     done = Simulation(plan, fit, figures, real, files, seconds)
     atomic_write_text(files["figures"], json.dumps(_plain(done), indent=1) + "\n")
@@ -229,6 +236,24 @@ def _compared(
             model = plan.synthesizer.fit(data.table, rng=streams.get("model", 1 + done))
         tables[name] = _samples(model, parts, streams)
     return tables
+
+
+def _on_flare(
+    plan: FederationPlan, sites: Mapping[str, SiteData], folder: Path, progress: Progress
+) -> FederatedFit:
+    """In FLARE's simulator, each site with a file of its own."""
+    from pegai.federate.flare_simulator import SiteFile, simulate_on_flare
+
+    files: dict[str, SiteFile] = {}
+    for name, site in sites.items():
+        path = folder / "data" / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_table(site.table, path)
+        files[name] = SiteFile(path, site.ledger, site.dataset)
+    fit = simulate_on_flare(plan, files, folder, progress)
+    shutil.rmtree(folder / "data")  # a second copy of patients is kept no longer than it must
+    return fit
 
 
 def _averaged(
