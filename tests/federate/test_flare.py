@@ -221,6 +221,30 @@ def test_a_killed_site_and_a_run_that_goes_on(machines: Machines) -> None:
     assert all_charges(machines) == [count + 1 for count in before]
 
 
+def test_a_killed_server_and_a_run_that_goes_on(machines: Machines) -> None:
+    """With the sums that it had: what the model is made of does not change."""
+    plan, before = machines.freeze(rows=504, method="aim"), all_charges(machines)
+    machines.approve(plan)
+    exchanges = machines.study.run_folder(plan.digest) / "coordinator" / "exchanges"
+
+    def kill() -> None:
+        wait_until((exchanges / "000001.npz").exists)
+        machines.kill("server")
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(FederationError, match="the server went away"):
+        deploy(machines.study.folder, plan.digest, quiet, again=False)
+    killer.join()
+    kept = [(exchanges / f"00000{i}.npz").read_bytes() for i in (0, 1)]
+    machines.start_server()
+    machines.wait_for_sites()
+    done = deploy(machines.study.folder, plan.digest, quiet, again=True)
+    assert done["participants"] == list(NAMES)
+    assert [(exchanges / f"00000{i}.npz").read_bytes() for i in (0, 1)] == kept
+    assert all_charges(machines) == [count + 1 for count in before]
+
+
 def test_sites_say_nothing_to_the_server_s_people(machines: Machines) -> None:
     """No log, no file and no command of a site's machine is open to who sends jobs."""
     with session(machines.study) as opened:

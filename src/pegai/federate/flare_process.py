@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import socket
@@ -137,6 +138,7 @@ def session(study: Study, *, timeout: float = 15.0) -> Generator[Any]:
             f"nothing answers at {study.address.host}:{study.address.port}",
             hint=f"start the server: pegai federation up {study.folder}",
         )
+    logging.getLogger("nvflare").setLevel(logging.CRITICAL)  # what goes wrong is said below
     try:
         with redirect_stdout(io.StringIO()):
             opened: Any = new_secure_session(ADMIN, str(study.admin.resolve()), timeout=timeout)
@@ -147,8 +149,16 @@ def session(study: Study, *, timeout: float = 15.0) -> Generator[Any]:
         ) from None
     try:
         yield opened
+    except Exception as error:
+        if not type(error).__module__.startswith("nvflare."):
+            raise
+        raise FederationError(
+            f"the server went away, or refused ({type(error).__name__}: {error})",
+            hint=f"start it again: pegai federation up {study.folder}; then, if a run was under "
+            "way: pegai federation resume",
+        ) from None
     finally:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), suppress(Exception):
             opened.close()
 
 
