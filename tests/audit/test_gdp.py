@@ -86,10 +86,14 @@ def test_every_mechanism_keeps_its_claim_and_the_audit_sees_most_of_it(part: Par
 
 @pytest.mark.parametrize("name", PRIVATE)
 def test_every_method_keeps_its_claim_and_the_audit_sees_most_of_it(name: str) -> None:
-    """At 1e4 runs mu is seen to +- .03 (95 %), of .268 at epsilon 1; so 0.7 is a safe floor."""
+    """At 1e4 runs mu is seen to +- .03 (95 %), of .268 at epsilon 1; so 0.7 is a safe floor.
+
+    Of PATE-GAN the look at tables is seen, sqrt(.6) = .775 of mu: that close to the floor takes more
+    runs.
+    """
     method = make(name, QUICK.get(name))
-    schema = audit_schema(by_patient=False)
-    audit = audit_layer(method, schema, Privacy(1.0, 1e-5), runs=RUNS)
+    schema, runs = audit_schema(by_patient=False), RUNS * (16 if name == "pategan" else 1)
+    audit = audit_layer(method, schema, Privacy(1.0, 1e-5), runs=runs)
     assert audit.findings == ()
     assert audit.mu_seen >= 0.7 * audit.mu
     assert set(audit.to_dict()) >= {"where", "mu", "mu_low", "mu_high", "runs", "share"}

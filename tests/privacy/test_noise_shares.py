@@ -173,7 +173,7 @@ def test_another_process_goes_on_where_the_first_was_stopped(tmp_path: Path) -> 
         (PLAN, "0" * 64, [], "no such charge"),
         (PLAN, None, [0.2, 0.2], "can't spend"),
         (Plan.make([GaussianFilterEvent("f", 1.0)], 1e-4), None, [], "its own plan"),
-        (Plan.make([LaplaceEvent("f", 4.0)], 1e-4), None, [], "only plans of filters"),
+        (Plan.make([LaplaceEvent("f", 4.0)], 1e-4), None, [], "only plans of Gaussian"),
     ],
 )
 def test_no_more_is_gone_on_with_than_was_charged(
