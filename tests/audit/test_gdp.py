@@ -88,8 +88,8 @@ def test_every_mechanism_keeps_its_claim_and_the_audit_sees_most_of_it(part: Par
 def test_every_method_keeps_its_claim_and_the_audit_sees_most_of_it(name: str) -> None:
     """At 1e4 runs mu is seen to +- .03 (95 %), of .268 at epsilon 1; so 0.7 is a safe floor.
 
-    Of PATE-GAN the look at tables is seen, sqrt(.6) = .775 of mu: that close to the floor takes more
-    runs.
+    Of PATE-GAN the look at tables is seen, sqrt(.6) = .775 of mu: so close to the floor it takes
+    more runs.
     """
     method = make(name, QUICK.get(name))
     schema, runs = audit_schema(by_patient=False), RUNS * (16 if name == "pategan" else 1)
