@@ -17,19 +17,19 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 WORKERS ?= auto
 THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 POLARS_MAX_THREADS=1
 PYTEST  := $(THREADS) MPLBACKEND=Agg $(BIN)/python -m pytest \
-           -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 10 \
-           --cov --cov-report=term
+           -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 10
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all lint format docs clean distclean
+.PHONY: help setup demo test test-all coverage lint format docs clean distclean
 
 help:
 	@echo 'make demo      install the core, then make synthetic patients from the bundled table'
 	@echo '               and write the data, the model and the report to demo/'
 	@echo 'make setup     make .venv with pegai and every extra (tests, lint, docs)'
-	@echo 'make test      the everyday tests, with coverage; about ten minutes on 2 cores'
+	@echo 'make test      the everyday tests; about ten minutes on 2 cores'
 	@echo 'make test-all  all tests, also those marked slow'
+	@echo 'make coverage  the everyday tests, and which lines they reach; takes twice as long'
 	@echo 'make lint      ruff (rules and format), pyright, and the import contract'
 	@echo 'make format    let ruff put imports and layout right'
 	@echo 'make docs      build the documentation; warnings are errors'
@@ -49,6 +49,9 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(PYTEST) -m 'slow or not slow'
+
+coverage: $(VENV)/.dev
+	$(PYTEST) --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
