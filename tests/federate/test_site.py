@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pegai.data.table import Table
 from pegai.errors import FederationError
+from pegai.federate import site_lock
 from pegai.federate.plan import plan_from_dict
 from pegai.federate.queries import query_to_dict
 from pegai.federate.secagg import new_run
@@ -468,3 +471,45 @@ def test_sites_that_share_a_ledger_are_charged_each(federation: Make, tmp_path: 
             agent.handle("open", payload, caller=COORDINATOR)
     charged = [e for e in Ledger(shared).entries() if e.kind == "charge"]
     assert [e.dataset for e in charged] == [f"heart at {name}" for name in NAMES]
+
+
+def test_one_process_at_a_time_answers_for_a_site(
+    federation: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two would draw noise for the same question twice."""
+    made = federation()
+    folder = made.home("aarhus").folder
+    folder.mkdir(parents=True)
+    code = (
+        "import os, sys, time; from pegai.privacy.file_lock import lock\n"
+        "handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); lock(handle)\n"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    monkeypatch.setattr(site_lock, "PATIENCE_SECONDS", 0.2)
+    payload = Message({"plan": made.plan.digest, "run": "0" * 32}).to_bytes()
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / "lock")], stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(FederationError, match="another process of this site"):
+            made.agent("aarhus").handle("open", payload, caller=COORDINATOR)
+        assert not made.home("aarhus").ledger.exists()
+    finally:
+        other.kill()
+        other.communicate()
+    made.agent("aarhus").handle("open", payload, caller=COORDINATOR)
+
+
+def test_two_agents_of_one_process_know_each_other_s_answers(federation: Make) -> None:
+    made = federation()
+    first, second = made.agent("aarhus"), made.agent("aarhus")
+    payload = Message({"plan": made.plan.digest, "run": "0" * 32}).to_bytes()
+    schema = learned_schema(made.plan.schema_)
+    body = {"plan": made.plan.digest, "run": "0" * 32, "exchange": 0, "budget": 0.01}
+    asked = Message(body | {"query": query_to_dict(PatientsQuery(schema))}).to_bytes()
+    for agent in (first, second):
+        agent.handle("open", payload, caller=COORDINATOR)
+    one, two = (agent.handle("ask", asked, caller=COORDINATOR) for agent in (first, second))
+    assert one == two

@@ -4,7 +4,8 @@ Whatever engine carries the messages, they all come through `SiteAgent.handle`. 
 plan's coordinator only, verbs of the list only, one run for each approval, questions in their
 order, and each of them once: the same question again gets the same answer, at no cost. The ledger
 is charged with the whole run when it is opened, and an answer is on the site's disk before it
-leaves. Anything unforeseen is a refusal that tells the coordinator nothing but that.
+leaves. One process at a time answers for a site. Anything unforeseen is a refusal that tells the
+coordinator nothing but that.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pegai.federate.journal import Journal, runs_of
 from pegai.federate.plan import FederationPlan
 from pegai.federate.queries import query_from_dict
 from pegai.federate.secagg import Advert, Exchange, SiteMask
+from pegai.federate.site_lock import hold
 from pegai.federate.transport import VERBS
 from pegai.federate.wire import Message, digest
 from pegai.privacy.events import is_positive
@@ -217,6 +219,7 @@ class SiteAgent:
         run = str(body.get("run"))
         if run in self._runs:
             return {"opened": True}, {}
+        hold(self._home.folder)
         journal = Journal(self._home.folder, run, self._plan.digest)
         if journal.is_closed:
             raise FederationError("the run is over", hint="begin a new one, with a new approval")
@@ -321,6 +324,7 @@ class SiteAgent:
         exchange, mask, asked = run.masks[number]
         adverts = [Advert.from_dict(plain) for plain in body.get("adverts", [])]
         mask.check(adverts, self._plan.pinned)  # before anything is drawn or spent
+        run.journal.refresh()
         kept = run.journal.find(number, asked)
         if kept is None:
             query = self._next(run, number, asked)
@@ -350,6 +354,7 @@ class SiteAgent:
     def _question(self, body: Mapping[str, Any]) -> tuple[_Run, int, dict[str, Any]]:
         """The run, the number of the exchange, and what is asked with its budget."""
         run, budget = self._opened(body), body.get("budget")
+        run.journal.refresh()
         if not is_positive(budget):
             raise FederationError("a question must say what it may spend")
         asked = {"query": body.get("query"), "budget": float(cast("float", budget))}
@@ -385,8 +390,10 @@ class SiteAgent:
 
     def _step(self, number: int, asked: Mapping[str, Any]) -> Query | GradientQuery:
         """The look that a run by steps begins with, or the gradient that is next."""
-        from pegai.federate.networks import label_of, read_gradient_query
+        from pegai.federate.networks import expected_exchanges, label_of, read_gradient_query
 
+        if number >= expected_exchanges(self._plan):
+            raise FederationError("the plan's steps are all done")
         if asked["budget"] != 1.0:
             raise FederationError("what a step may spend is in the plan")
         if number == 0:
