@@ -142,3 +142,8 @@ def test_a_rehearsal_reads_no_row(study, pegai):
     assert len(done.json["questions"]) >= 3
     assert not list(study.glob("*.jsonl"))
     assert pegai("federate rehearse plan.toml --patients 60 --site va=va.csv").code == 0
+
+
+def test_sites_rehearse_the_plan_that_they_were_sent(study, digest, pegai):
+    assert pegai("federate plan plan.json --json").json["digest"] == digest
+    assert pegai("federate rehearse plan.json --patients 60 --site va=va.csv -q").code == 0

@@ -84,6 +84,9 @@ def test_a_run_to_a_released_model(machines: Machines) -> None:
     assert len(model.sample(50, rng=0)) == 50
     assert len(Path(done["files"]["synthetic"]).read_text().splitlines()) == plan.rows + 1
     assert all_charges(machines) == [1, 1, 1]
+    report = Path(done["files"]["report"]).read_text()
+    assert "charged epsilon 1 at delta 0.0001" in report
+    assert "| 0 | the number of patients | 1 |" in report
     found = status(machines.study.folder)
     assert [s["connected"] for s in found["sites"]] == [True] * 3
     with pytest.raises(UsageError, match="is finished"):

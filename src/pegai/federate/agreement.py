@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pegai.data.signing import PLAN, fingerprint, is_signed_by, sign
 from pegai.errors import FederationError, UsageError
-from pegai.federate.plan import FederationPlan, plan_from_dict
+from pegai.federate.plan import SIGNED_FORMAT, FederationPlan, plan_from_dict
 from pegai.federate.wire import canonical
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
-
-FORMAT = "pegai-signed-plan/1"
 
 
 def signed(plan: FederationPlan, key: Ed25519PrivateKey) -> bytes:
@@ -29,7 +27,9 @@ def signed(plan: FederationPlan, key: Ed25519PrivateKey) -> bytes:
     """
     _ = plan.pinned
     signature = sign(key, plan.to_bytes(), context=PLAN).strip()
-    return canonical({"format": FORMAT, "plan": plan.to_dict(), "signature": signature}) + b"\n"
+    return (
+        canonical({"format": SIGNED_FORMAT, "plan": plan.to_dict(), "signature": signature}) + b"\n"
+    )
 
 
 def read_signed(path: Path, key: Ed25519PublicKey) -> FederationPlan:
@@ -58,7 +58,7 @@ def _content(path: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     whole = isinstance(content, dict) and content.keys() == {"format", "plan", "signature"}  # pyright: ignore
-    if not whole or content["format"] != FORMAT or not isinstance(content["plan"], dict):
+    if not whole or content["format"] != SIGNED_FORMAT or not isinstance(content["plan"], dict):
         raise UsageError(
             f"{path}: is no signed plan",
             hint="the coordinator makes it: pegai federation freeze plan.toml",

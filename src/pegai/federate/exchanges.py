@@ -64,6 +64,13 @@ class Seen:
         return cls(**content)
 
 
+def seen_in(folder: Path) -> tuple[Seen, ...]:
+    """The exchanges of a run, from its coordinator's folder."""
+    paths = sorted((folder / "exchanges").glob("??????.npz"))
+    bodies = [Message.from_bytes(path.read_bytes()).body for path in paths]
+    return tuple(Seen.from_dict(dict(body["seen"])) for body in bodies)
+
+
 @dataclass(frozen=True)
 class SeenTogether:
     """Exchanges that asked the same kind of thing, for people: steps of training are many.

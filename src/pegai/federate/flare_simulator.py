@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pegai.errors import FederationError
 from pegai.federate.coordinator import FederatedFit
-from pegai.federate.exchanges import Seen
+from pegai.federate.exchanges import seen_in
 from pegai.federate.flare_kit import Address, write_job, write_simulator
 from pegai.federate.flare_process import SIMULATED_SITES_VARIABLE, STUDY_VARIABLE, stop
 from pegai.federate.membership import (
@@ -24,7 +24,6 @@ from pegai.federate.membership import (
 )
 from pegai.federate.plan import FederationPlan
 from pegai.federate.study import Study, create_study, freeze, read_state, read_study, write_kit
-from pegai.federate.wire import Message
 from pegai.synth.catalog import load
 from pegai.synth.running import Progress
 
@@ -74,10 +73,7 @@ def simulate_on_flare(
             hint=f"the engine's output: {folder / 'simulator.txt'}",
         )
     run = study.run_folder(plan.digest)
-    seen = tuple(
-        Seen.from_dict(dict(Message.from_bytes(path.read_bytes()).body["seen"]))
-        for path in sorted((run / "coordinator" / "exchanges").glob("??????.npz"))
-    )
+    seen = seen_in(run / "coordinator")
     participants = tuple(str(name) for name in state["participants"])
     return FederatedFit(load(run / "model"), seen, participants, state["lost"], plan.digest)
 

@@ -13,7 +13,7 @@ import math
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -32,6 +32,7 @@ from pegai.synth.marginals.planning import MARGINALS
 from pegai.synth.mst import MST
 
 FORMAT = "pegai-federation/1"
+SIGNED_FORMAT = "pegai-signed-plan/1"
 
 Noise = Literal["local", "secagg", "central"]
 
@@ -308,6 +309,8 @@ def plan_from_dict(raw: dict[str, Any], *, name: str = "plan") -> FederationPlan
 def read_plan(path: str | Path) -> FederationPlan:
     """Read a draft in TOML, whose `schema` names a file beside it, or a frozen plan in JSON.
 
+    Of a signed plan the signature is not looked at: `agreement.read_signed` does.
+
     Raises:
         UsageError: The file is missing or breaks a rule; each is named.
         SchemaError: Its schema does.
@@ -324,6 +327,9 @@ def read_plan(path: str | Path) -> FederationPlan:
         raise UsageError(f"{path}: can't be read as a plan: {error}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: can't be read as a plan ({type(error).__name__})") from None
-    if isinstance(raw, dict) and isinstance(raw.get("schema"), str):  # pyright: ignore
-        raw["schema"] = read_schema(path.parent / raw["schema"]).to_dict()
-    return plan_from_dict(raw, name=str(path))  # pyright: ignore[reportUnknownArgumentType]
+    content = cast("dict[str, Any]", raw)
+    if isinstance(content, dict) and content.get("format") == SIGNED_FORMAT:  # pyright: ignore
+        content = cast("dict[str, Any]", content.get("plan"))
+    if isinstance(content, dict) and isinstance(content.get("schema"), str):  # pyright: ignore
+        content["schema"] = read_schema(path.parent / content["schema"]).to_dict()
+    return plan_from_dict(content, name=str(path))

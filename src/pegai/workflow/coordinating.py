@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pegai.data.atomic import atomic_write_text
 from pegai.errors import FederationError, UsageError
+from pegai.federate.exchanges import seen_in
 from pegai.federate.flare_process import connected, session, submit, wait_for
 from pegai.federate.membership import read_site_key
 from pegai.federate.plan import FederationPlan, read_plan
 from pegai.federate.study import Study, freeze, read_state, read_study
 from pegai.synth.running import Progress
+from pegai.workflow.federation import what_was_charged, what_was_seen
 
 
 def freeze_files(folder: Path, draft: Path, keys: Sequence[Path]) -> tuple[FederationPlan, Path]:
@@ -90,7 +93,9 @@ def _ended(study: Study, digest: str, status: str, job: str) -> dict[str, Any]:
     state = read_state(study, digest)
     if state["state"] == "finished":
         folder = study.run_folder(digest)
-        files = {"model": str(folder / "model"), "synthetic": str(folder / "synthetic.csv")}
+        names = {"model": "model", "synthetic": "synthetic.csv", "report": "federation.md"}
+        atomic_write_text(folder / "federation.md", _report(study.plan(digest), state, folder))
+        files = {kind: str(folder / name) for kind, name in names.items()}
         return {"digest": digest, "files": files, **state}
     if state["state"] == "stopped":
         raise FederationError(
@@ -102,6 +107,15 @@ def _ended(study: Study, digest: str, status: str, job: str) -> dict[str, Any]:
         hint=f"a site went away or refused the job: see {study.server / job} and "
         f"{study.server / 'log.txt'}; then pegai federation resume {study.folder} {digest[:12]}",
     )
+
+
+def _report(plan: FederationPlan, state: dict[str, Any], folder: Path) -> str:
+    """What was charged and what was seen: of charged outputs only, so it may leave."""
+    lines = [f"# Federated run: {plan.study}", "", f"Plan {plan.digest}.", ""]
+    lines += what_was_charged(plan, state["participants"])
+    lines += [f"Lost on the way: {name} ({why})." for name, why in state["lost"].items()]
+    lines += what_was_seen(plan, seen_in(folder / "coordinator"))
+    return "\n".join(lines) + "\n"
 
 
 def status(folder: Path) -> dict[str, Any]:

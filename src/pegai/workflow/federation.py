@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.evaluate.utility.places import auc_by_place
 from pegai.federate.coordinator import FederatedFit
-from pegai.federate.exchanges import together
+from pegai.federate.exchanges import Seen, together
 from pegai.federate.plan import FederationPlan, Noise, plan_from_dict, read_plan
 from pegai.federate.simulate import SiteData, simulate
 from pegai.privacy.explain import explain
@@ -313,7 +313,7 @@ def _report(done: Simulation) -> str:
     lines += _what_was_run(done)
     lines += [f"Lost on the way: {name} ({why})." for name, why in fit.lost.items()]
     if done.is_private:
-        lines += _what_was_seen(done)
+        lines += what_was_seen(plan, fit.seen)
     lines += [
         "## Use: trained on synthetic rows, tested on real patients (AUC)",
         "",
@@ -339,20 +339,25 @@ def _what_was_run(done: Simulation) -> list[str]:
             "nothing was charged. To compare with; never between hospitals.",
             "",
         ]
+    return what_was_charged(plan, fit.participants)
+
+
+def what_was_charged(plan: FederationPlan, participants: Sequence[str]) -> list[str]:
+    """Who took part, and what it cost; lines of Markdown."""
     return [
-        f"Method {plan.method}, noise {plan.noise}, sites {', '.join(fit.participants)}. "
+        f"Method {plan.method}, noise {plan.noise}, sites {', '.join(participants)}. "
         f"Each site's ledger was charged epsilon {plan.privacy.epsilon:.4g} at delta "
         f"{plan.privacy.delta:.3g}, for the whole run, before anything left it.",
         "",
     ]
 
 
-def _what_was_seen(done: Simulation) -> list[str]:
-    plan, fit = done.plan, done.fit
+def what_was_seen(plan: FederationPlan, exchanges: Sequence[Seen]) -> list[str]:
+    """What the guarantee rests on, and all that the coordinator saw; lines of Markdown."""
     lines = ["## What the guarantee rests on", ""]
     lines += [f"- {text}" for text in plan.privacy.public]
     lines += ["", "## What the coordinator saw", "", _EXCHANGES_HEAD, "|---|---|---|---|---|---|"]
-    for seen in together(fit.seen):
+    for seen in together(exchanges):
         lines.append(
             f"| {seen.numbered} | {seen.what} | {seen.numbers:,} | {seen.deviation:.3g} | "
             f"{seen.received:,} | {seen.seconds:.2f} |"
