@@ -33,9 +33,9 @@ from pegai.synth.networks.layout import Layout
 from pegai.synth.networks.priors import LatentMixture
 from pegai.synth.networks.training import (
     MAX_HELD_BACK,
-    Outcome,
     Schedule,
     Trainee,
+    TrainingOutcome,
     TrainingRows,
     arrays_of,
     batch_size,
@@ -137,7 +137,7 @@ def _encoder(method: Method, tables: Sequence[Table]) -> TableEncoder:
     )
 
 
-def _train(sites: Sequence[_Local], max_steps: int, run: Run) -> Outcome:
+def _train(sites: Sequence[_Local], max_steps: int, run: Run) -> TrainingOutcome:
     """Rounds until the average explains held-back rows no better."""
     judged = sum(len(site.rows.held_back) for site in sites)
     learned = sum(len(site.rows.learned) for site in sites)
@@ -154,11 +154,11 @@ def _train(sites: Sequence[_Local], max_steps: int, run: Run) -> Outcome:
         if looks[-1] >= max(looks):
             best, best_step = arrays_of(sites[0].trainee.networks["kept"]), step
         run.progress("averaging what sites have learned", step / max_steps)
-    return Outcome(best, best_step, tuple(looks))
+    return TrainingOutcome(best, best_step, tuple(looks))
 
 
 def _finish(
-    sites: Sequence[_Local], outcome: Outcome, rng: np.random.Generator
+    sites: Sequence[_Local], outcome: TrainingOutcome, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], LatentMixture | None]:
     """The generator's weights, and where it has a prior of its own that of all sites' parts."""
     finished = [site.trainee.finish(outcome.weights, site.rows, rng) for site in sites]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from pegai.data.table import Table
 from pegai.encode.table import TableEncoder
 from pegai.errors import FederationError
+from pegai.federate.coordinator import Coordinator
 from pegai.federate.exchanges import Exchanges, Question
 from pegai.federate.plan import FederationPlan
 from pegai.federate.queries import encoder_from_dict
@@ -49,9 +50,6 @@ from pegai.synth.networks.blocks import one_thread
 from pegai.synth.networks.private import Gradients, PrivatePart, PrivateSchedule, RowDraws
 from pegai.synth.rows import encode_rows
 from pegai.synth.running import Run
-
-if TYPE_CHECKING:
-    from pegai.federate.coordinator import Coordinator
 
 Method = LatentSynthesizer[Any]
 AUDIT_SEED = 0

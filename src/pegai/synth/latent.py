@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pegai.synth.networks.layout import Start
     from pegai.synth.networks.priors import LatentMixture
     from pegai.synth.networks.private import Gradients, PrivatePart, PrivateSchedule
-    from pegai.synth.networks.training import Outcome, Trainee
+    from pegai.synth.networks.training import Trainee, TrainingOutcome
 
 Config = TypeVar("Config", bound=LatentConfig)
 
@@ -196,7 +196,7 @@ class LatentMethod(Synthesizer, Generic[Config]):
     def done(
         self,
         begun: Begun,
-        outcome: Outcome,
+        outcome: TrainingOutcome,
         prior: LatentMixture | None,
         guarantee: Guarantee | None,
     ) -> FittedLatent:

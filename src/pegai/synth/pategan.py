@@ -41,7 +41,7 @@ from pegai.synth.running import Run
 
 if TYPE_CHECKING:
     from pegai.synth.networks.teachers import Judge, Rounds
-    from pegai.synth.networks.training import Outcome
+    from pegai.synth.networks.training import TrainingOutcome
 
 VOTES = "votes of teachers, GNMax"
 HAIR = 1e-9
@@ -183,7 +183,7 @@ class PATEGAN(LatentMethod[PATEGANConfig]):
         session: Session | None,
         rng: np.random.Generator,
         run: Run,
-    ) -> Outcome:
+    ) -> TrainingOutcome:
         from pegai.synth.networks.teachers import train_by_votes
 
         return train_by_votes(

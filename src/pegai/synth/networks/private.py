@@ -30,7 +30,7 @@ from pegai.synth.latent_config import DPSGDPrivacy
 from pegai.synth.networks.adversarial import Rates, new_critic, optimizer
 from pegai.synth.networks.layout import Layout, Start
 from pegai.synth.networks.nets import ConditionalGenerator
-from pegai.synth.networks.training import Outcome, arrays_of, average
+from pegai.synth.networks.training import TrainingOutcome, arrays_of, average
 from pegai.synth.networks.variational import (
     Encoder,
     bounded_log,
@@ -351,7 +351,7 @@ def train_private(
     rates: Rates,
     schedule: PrivateSchedule,
     progress: Progress,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train with DP-SGD.
 
     Args:
@@ -372,7 +372,7 @@ def train_private(
         average(kept, start.generator, rates.ema)
         if step % 10 == 0 or step == schedule.steps:
             progress("training the generator with DP-SGD", step / schedule.steps)
-    return Outcome(arrays_of(kept), schedule.steps)
+    return TrainingOutcome(arrays_of(kept), schedule.steps)
 
 
 def distance_to(shares: Tensor, log_shares: Tensor, classes: Tensor) -> Tensor:

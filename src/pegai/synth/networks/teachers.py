@@ -22,7 +22,7 @@ from pegai.synth.networks.adversarial import Rates, new_critic, optimizer
 from pegai.synth.networks.layout import Start
 from pegai.synth.networks.nets import ConditionalGenerator, linear
 from pegai.synth.networks.private import FAKE_BATCH, Anchor
-from pegai.synth.networks.training import Outcome, arrays_of, average
+from pegai.synth.networks.training import TrainingOutcome, arrays_of, average
 from pegai.synth.running import Run
 
 TEACHER_HIDDEN = 16
@@ -124,7 +124,7 @@ def train_by_votes(
     judge: Judge | None,
     rng: np.random.Generator,
     run: Run,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train a generator by rounds of votes.
 
     Args:
@@ -144,7 +144,7 @@ def train_by_votes(
     slowed = replace(rates, learning_rate=rates.learning_rate * reliability(rounds, session))
     anchor, kept = Anchor(start, slowed, 1.0), copy.deepcopy(start.generator)
     asked: list[tuple[Tensor, Tensor]] = []
-    best = Outcome(arrays_of(kept), 0, () if judge is None else (judge(kept),))
+    best = TrainingOutcome(arrays_of(kept), 0, () if judge is None else (judge(kept),))
     for done in range(1, rounds.rounds + 1):
         fakes, questions = _features(start, 4 * FAKE_BATCH), _features(start, rounds.questions)
         votes = teachers.votes(fakes, questions, rng)
@@ -174,14 +174,16 @@ def reliability(rounds: Rounds, session: Session | None) -> float:
     return rounds.teachers / (rounds.teachers + noise)
 
 
-def _better(best: Outcome, kept: ConditionalGenerator, steps: int, judge: Judge | None) -> Outcome:
+def _better(
+    best: TrainingOutcome, kept: ConditionalGenerator, steps: int, judge: Judge | None
+) -> TrainingOutcome:
     """The better of the best so far and the generator of this round, with one look more."""
     if judge is None:
-        return Outcome(arrays_of(kept), steps)
+        return TrainingOutcome(arrays_of(kept), steps)
     looks = (*best.held_back, judge(kept))
     if looks[-1] >= max(looks):
-        return Outcome(arrays_of(kept), steps, looks)
-    return Outcome(best.weights, best.steps, looks)
+        return TrainingOutcome(arrays_of(kept), steps, looks)
+    return TrainingOutcome(best.weights, best.steps, looks)
 
 
 def _labels(votes: np.ndarray, session: Session | None, label: str) -> Tensor:

@@ -125,7 +125,7 @@ class Trainee(ABC):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """A trained network and how it got there.
 
     Attributes:
@@ -146,7 +146,7 @@ def train(
     *,
     run: Run,
     checkpoint: Checkpoint | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train until nothing improves.
 
     Args:
@@ -173,7 +173,7 @@ def train(
         run.progress("training the generator", state.step / schedule.max_steps)
         if checkpoint is not None:
             checkpoint.keep(trainee, state)
-    return Outcome(state.best, state.best_step, state.looks)
+    return TrainingOutcome(state.best, state.best_step, state.looks)
 
 
 def slow_down(optimizers: Iterable[torch.optim.Optimizer], done: float) -> None:
