@@ -13,6 +13,7 @@ Parts, each printed with means, 95 % intervals over seeds and the machine:
 - `noise`: error of 2-way tables of Adult at five sites, by way of noise: of all tables asked at
   once, as they come, and of models.
 - `sum`: a million numbers, noise and masks, at each of five sites.
+- `steps`: exchanges, bytes and seconds of networks, on made-up tables.
 - `growth`: exchanges, bytes and seconds, by method, sites, columns and rows; made-up tables.
 
 The split of patients and of Adult over sites is drawn by the seed; the noise is not, and never is.
@@ -66,7 +67,7 @@ HEART_DELTA = 1e-3
 ADULT_DELTA = 1e-5
 SAMPLES = 3
 SKEW = 0.5
-PARTS = ("heart", "epsilon", "networks", "averaging", "sites", "noise", "sum", "growth")
+PARTS = ("heart", "epsilon", "networks", "averaging", "sites", "noise", "sum", "steps", "growth")
 NETWORKS = ("gan", "ctgan", "tvae", "vaegan")
 
 
@@ -426,6 +427,13 @@ def growth(seeds: range, found: dict[str, Any]) -> None:
             shown(f"{method} {sites} sites {columns} columns {rows} rows", figures, found)
 
 
+def steps(seeds: range, found: dict[str, Any]) -> None:
+    """Networks over 4 sites of 1,000 rows and 14 columns."""
+    for method in NETWORKS:
+        figures = [_cost(seed, method, 4, 14, 1000) for seed in seeds]
+        shown(f"{method} 4 sites 14 columns 1000 rows", figures, found)
+
+
 def _cost(seed: int, method: str, sites: int, columns: int, rows: int) -> Figures:
     tables = {f"site{i:02d}": made_up(columns, rows, [seed, i]) for i in range(sites)}
     start = time.perf_counter()
@@ -492,6 +500,7 @@ def main() -> None:
         "sites": lambda: by_sites(seeds, adult, found),  # pyright: ignore[reportArgumentType]
         "noise": lambda: by_noise(seeds, adult, found),  # pyright: ignore[reportArgumentType]
         "sum": lambda: by_sum(seeds, found),
+        "steps": lambda: steps(seeds, found),
         "growth": lambda: growth(seeds, found),
     }
     for part in parts:

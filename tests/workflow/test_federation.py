@@ -173,3 +173,19 @@ def test_networks_averaged_without_privacy(
     assert not (folder / "ledger.jsonl").exists()
     assert load(folder / "out" / "model").guarantee is None
     assert "No formal guarantee" in (folder / "out" / "federation.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "differing"), [(["--seed", "1"], "seed"), (["--holdout", "0.4"], "holdout")]
+)
+def test_a_run_is_not_gone_on_with_on_another_split(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str], more: list[str], differing: str
+) -> None:
+    """Its model has learned from patients that would now be tested on."""
+    assert run(arguments(files, "--quiet")) == 0
+    capsys.readouterr()
+    assert run(arguments(files, "--quiet", *more)) == 3
+    assert f"a run with another {differing}" in capsys.readouterr().err
+    assert run(arguments(files, "--quiet")) == 0
+    files["va"].write_text(files["va"].read_text() + files["va"].read_text().splitlines()[-1])
+    assert run(arguments(files, "--quiet")) == 3

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 import pegai
-from pegai.data.files import write_table
+from pegai.data.files import file_sha256, write_table
 from pegai.data.signing import new_key, read_private_key
 from pegai.data.table import Table
 from pegai.errors import GateFailedError, PrivacyError, UsageError
@@ -28,7 +28,7 @@ from pegai.privacy.ledger import Ledger
 from pegai.report import Candidate, build_content, render_json
 from pegai.report.domain import domain_rows
 from pegai.schema import read_schema, write_schema
-from pegai.workflow.bundle import sha256_file, verify_bundle
+from pegai.workflow.bundle import verify_bundle
 from pegai.workflow.release import ReleaseRequest, from_run, release
 
 NAMED = "oncology-zyx"
@@ -50,7 +50,7 @@ def scores(attack: float = 0.50) -> tuple[Score, ...]:
 
 def judged(folder: Path) -> dict[str, str]:
     """The table of a run as its report names it."""
-    return {"synthetic.csv": sha256_file(folder / "synthetic.csv")}
+    return {"synthetic.csv": file_sha256(folder / "synthetic.csv")}
 
 
 def write_report(path: Path, guarantee, *, attack: float = 0.50, tables) -> None:
@@ -152,7 +152,7 @@ def test_the_verdict_leaves_on_request_only(source, tmp_path):
 def test_the_description_holds_the_hash_and_every_field(signed):
     described = json.loads((signed / "croissant.json").read_text(encoding="utf-8"))
     (file,) = described["distribution"]
-    assert file["sha256"] == sha256_file(signed / "synthetic.csv")
+    assert file["sha256"] == file_sha256(signed / "synthetic.csv")
     (records,) = described["recordSet"]
     names = [f["name"] for f in records["field"]]
     assert names == list(pegai.datasets.heart_disease_schema().only_modelled().names)
@@ -198,7 +198,7 @@ def test_a_forged_manifest_is_seen(bundle, source):
     path = bundle / "synthetic.csv"
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     manifest = json.loads((bundle / "MANIFEST.json").read_text(encoding="utf-8"))
-    manifest["files"]["synthetic.csv"]["sha256"] = sha256_file(path)
+    manifest["files"]["synthetic.csv"]["sha256"] = file_sha256(path)
     (bundle / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert failed(bundle) == ["signature"]
     # Who strips the signature is unknown, and is caught by a trusted key.
@@ -237,7 +237,7 @@ def test_a_guarantee_that_is_none_or_costs_more_than_it_says_is_seen(source, tmp
         (out / name).write_text(json.dumps(raw), encoding="utf-8")
     manifest = json.loads((out / "MANIFEST.json").read_text(encoding="utf-8"))
     for name, entry in manifest["files"].items():
-        entry["sha256"] = sha256_file(out / name)
+        entry["sha256"] = file_sha256(out / name)
     (out / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert failed(out, ledger=source / "ledger.jsonl") == ["guarantee"]
 

@@ -136,11 +136,7 @@ def deploy(
 
     Example: pegai federation deploy heart 3f9a
     """
-    from pegai.workflow.coordinating import deploy as run
-
-    with show.progress(quiet=quiet) as bar:
-        done = run(folder, plan, bar, again=False)
-    _show_done(done, as_json=as_json, quiet=quiet)
+    _run(folder, plan, again=False, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -154,14 +150,15 @@ def resume(
 
     Example: pegai federation resume heart 3f9a
     """
+    _run(folder, plan, again=True, as_json=as_json, quiet=quiet)
+
+
+def _run(folder: Path, plan: str, *, again: bool, as_json: bool, quiet: bool) -> None:
     from pegai.workflow.coordinating import deploy as run
 
     with show.progress(quiet=quiet) as bar:
-        done = run(folder, plan, bar, again=True)
-    _show_done(done, as_json=as_json, quiet=quiet)
+        done = run(folder, plan, bar, again=again)
 
-
-def _show_done(done: dict[str, object], *, as_json: bool, quiet: bool) -> None:
     def text() -> None:
         show.say(
             f"finished in {done['exchanges']} exchanges with {_listed(done['participants'])}",

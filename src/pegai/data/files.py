@@ -8,6 +8,7 @@ What is written is UTF-8 with LF line ends and RFC 4180 quotes, and whole or abs
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,19 @@ def read_frame(
     dialect = sniff_csv(path, encoding=encoding, delimiter=delimiter, header=header)
     frames = [_parse(path, block, dialect) for block in read_blocks(path, dialect)]
     return pl.concat([_no_rows(dialect), *frames], rechunk=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal.
+
+    Raises:
+        UsageError: It can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read ({error.strerror})") from None
 
 
 def column_names(path: str | Path) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ flare/                 what FLARE needs, written anew whenever it starts
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pegai.data.atomic import atomic_folder, atomic_write_bytes
 from pegai.data.conform import load_table
+from pegai.data.files import file_sha256
 from pegai.data.signing import (
     new_key,
     public_key_from,
@@ -33,7 +33,7 @@ from pegai.federate.agreement import public_text, read_signed
 from pegai.federate.flare_kit import CLIENT_CERTIFICATES, Address
 from pegai.federate.plan import NAME, FederationPlan
 from pegai.federate.site import SiteAgent, SiteHome, SitePolicy
-from pegai.federate.study import DIGEST, HOST, KIT_FILE
+from pegai.federate.study import DIGEST, HOST, KIT_FILE, find_digest
 from pegai.federate.wire import canonical
 from pegai.synth.base import private_rows
 
@@ -150,19 +150,8 @@ class Membership:
         return tuple(sorted(p.name for p in folder.glob("*") if DIGEST.fullmatch(p.name)))
 
     def find(self, start: str) -> str:
-        """The digest of the approved plan that starts so.
-
-        Raises:
-            UsageError: None does, or several do.
-        """
-        found = [digest for digest in self.digests if digest.startswith(start)]
-        if len(found) != 1:
-            raise UsageError(
-                f"{start or 'no digest'}: {'no' if not found else 'more than one'} plan approved "
-                "here has a digest that starts so",
-                hint=f"there are: {', '.join(d[:12] for d in self.digests) or 'none'}",
-            )
-        return found[0]
+        """The digest of the plan approved here that starts so; as `study.find_digest`."""
+        return find_digest(self.digests, start)
 
     def revoke(self, digest: str) -> None:
         """Take an approval back: the next message of a run that is under way is refused."""
@@ -336,19 +325,6 @@ def new_approval(
         runs,
         _now(),
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal.
-
-    Raises:
-        UsageError: It can't be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"{path}: can't be read ({error.strerror})") from None
 
 
 def _now() -> str:

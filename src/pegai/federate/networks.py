@@ -33,6 +33,7 @@ from pegai.federate.wire import digest
 from pegai.privacy.dpsgd import (
     GRADIENT_GRID,
     Batch,
+    Layout,
     PrivateSum,
     one_row_per_patient,
     share_sensitivity,
@@ -53,6 +54,7 @@ from pegai.synth.running import Run
 
 Method = LatentSynthesizer[Any]
 AUDIT_SEED = 0
+BLOCK_ROWS = 64
 
 
 def method_of(plan: FederationPlan) -> Method:
@@ -130,6 +132,7 @@ class _Built:
         self.blocks = begun.start.layout.blocks
         self.parts = {part.label: part for part in method.parts(begun.start)}
         self.codes = encode_rows(table, encoder)
+        self.layout = Layout(BLOCK_ROWS)
 
 
 class SiteGradients:
@@ -186,6 +189,7 @@ class SiteGradients:
                 session=session,
                 label=query.label,
                 clipping_norm=self._method.config.privacy.clipping_norm,
+                layout=built.layout,
             )
             if parts is None:
                 return summed.exact(batch)

@@ -88,19 +88,8 @@ class Study:
         return tuple(sorted(path.stem for path in (self.folder / "plans").glob("*.json")))
 
     def find(self, start: str) -> str:
-        """The digest of the plan that starts so.
-
-        Raises:
-            UsageError: None does, or several do.
-        """
-        found = [digest for digest in self.plans if digest.startswith(start)]
-        if len(found) != 1:
-            raise UsageError(
-                f"{start or 'no digest'}: {'no' if not found else 'more than one'} frozen plan "
-                "has a digest that starts so",
-                hint=f"there are: {', '.join(d[:12] for d in self.plans) or 'none'}",
-            )
-        return found[0]
+        """The digest of the frozen plan that starts so; as `find_digest`."""
+        return find_digest(self.plans, start)
 
     def plan(self, digest: str) -> FederationPlan:
         """A frozen plan.
@@ -115,6 +104,22 @@ class Study:
         if plan.digest != digest:
             raise FederationError(f"{self.plan_path(digest)}: the file is another plan's")
         return plan
+
+
+def find_digest(digests: Sequence[str], start: str) -> str:
+    """The one of some plans' digests that starts so.
+
+    Raises:
+        UsageError: None does, or several do.
+    """
+    found = [digest for digest in digests if digest.startswith(start)]
+    if len(found) != 1:
+        raise UsageError(
+            f"{start or 'no digest'}: {'no' if not found else 'more than one'} plan here has a "
+            "digest that starts so",
+            hint=f"there are: {', '.join(d[:12] for d in digests) or 'none'}",
+        )
+    return found[0]
 
 
 def create_study(folder: Path, address: Address, sites: Sequence[str]) -> Study:

@@ -47,6 +47,7 @@ __all__ = [
     "ClippedSum",
     "Clipping",
     "LayerNoise",
+    "Layout",
     "PrivateGradient",
     "PrivateSum",
     "all_rows",
@@ -242,6 +243,7 @@ class PrivateSum:
         session: Draws the noise under `label`.
         label: The planned sub-sampled event.
         clipping_norm: L2 bound C of one patient.
+        layout: Of blocks; given to all sums of one kind, it checks shapes once and not each time.
     """
 
     def __init__(
@@ -252,8 +254,10 @@ class PrivateSum:
         session: Session,
         label: str,
         clipping_norm: float,
+        layout: Layout,
     ) -> None:
         self._parts = (model, loss)
+        self._layout = layout
         self._clipping = Clipping(clipping_norm)
         self._session = session
         self._label = label
@@ -261,9 +265,8 @@ class PrivateSum:
     def exact(self, batch: Batch) -> NDArray[np.float64]:
         """The sum without noise: private; shape (coordinates,)."""
         network = network_of(*self._parts)
-        norms = self._clipping.norms(network.sizes)
-        layout = Layout(_block_rows(0.0))
-        total = sum_clipped(network, batch, clipping=self._clipping, norms=norms, layout=layout)
+        norms, clipping = self._clipping.norms(network.sizes), self._clipping
+        total = sum_clipped(network, batch, clipping=clipping, norms=norms, layout=self._layout)
         return total.flat.cpu().numpy()
 
     def release(self, batch: Batch) -> NDArray[np.float64]:

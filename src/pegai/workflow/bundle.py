@@ -7,7 +7,6 @@ manifest's bytes. Checking reads nothing but the bundle and needs no network.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import lzma
 import stat
@@ -22,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pegai.data.atomic import atomic_path
+from pegai.data.files import file_sha256
 from pegai.data.signing import (
     RELEASE,
     fingerprint,
@@ -82,18 +82,12 @@ class Check:
     detail: str
 
 
-def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def manifest_text(folder: Path, facts: Mapping[str, Any]) -> str:
     """The manifest of what a folder holds: sorted, so that equal content gives equal bytes."""
     files = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
+            "sha256": file_sha256(path),
         }
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path not in (folder / MANIFEST, folder / SIGNATURE)
@@ -261,8 +255,8 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> list[Check]:
 
 def _same(path: Path, wanted: Any) -> bool:
     try:
-        return isinstance(wanted, dict) and sha256_file(path) == wanted.get("sha256")
-    except OSError:
+        return isinstance(wanted, dict) and file_sha256(path) == wanted.get("sha256")
+    except UsageError:
         return False
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pegai.data.atomic import atomic_path, check_file, check_folder
 from pegai.data.conform import conform, load_table
-from pegai.data.files import read_frame
+from pegai.data.files import file_sha256, read_frame
 from pegai.data.table import Table
 from pegai.errors import UsageError
 from pegai.evaluate.privacy.shadow import Refit
@@ -38,7 +38,6 @@ from pegai.streams import Streams
 from pegai.synth.base import Fitted
 from pegai.synth.catalog import load, make
 from pegai.synth.running import Progress
-from pegai.workflow.bundle import sha256_file
 from pegai.workflow.deidentification import lint_rows
 from pegai.workflow.facts import machine, now, versions
 from pegai.workflow.steps import read_settings
@@ -179,7 +178,7 @@ def _hashes(paths: Sequence[Path]) -> dict[str, str]:
     """SHA-256 of every table by its name; of those of one name, by number too."""
     names = [path.name for path in paths]
     return {
-        name if names.count(name) == 1 else f"{name} ({number})": sha256_file(path)
+        name if names.count(name) == 1 else f"{name} ({number})": file_sha256(path)
         for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1)
     }
 

@@ -15,10 +15,10 @@ import polars as pl
 
 from pegai.data.atomic import atomic_write_text
 from pegai.data.conform import load_table
-from pegai.data.files import write_table
+from pegai.data.files import file_sha256, write_table
 from pegai.data.splits import Split, split
 from pegai.data.table import Table
-from pegai.errors import UsageError
+from pegai.errors import FederationError, UsageError
 from pegai.evaluate.utility.places import auc_by_place
 from pegai.federate.coordinator import FederatedFit
 from pegai.federate.exchanges import Seen, together
@@ -158,6 +158,8 @@ def simulate_files(request: SimulationRequest, progress: Progress) -> Simulation
     }
     start = time.perf_counter()
     streams = Streams(request.seed)
+    if request.private:
+        _same_run(request, plan)
     if request.private and request.engine == "flare":
         fit = _on_flare(plan, sites, request.out / "run", progress)
     elif request.private:
@@ -185,6 +187,29 @@ def simulate_files(request: SimulationRequest, progress: Progress) -> Simulation
     atomic_write_text(files["figures"], json.dumps(_plain(done), indent=1) + "\n")
     atomic_write_text(files["report"], _report(done))
     return done
+
+
+def _same_run(request: SimulationRequest, plan: FederationPlan) -> None:
+    """A run is gone on with only as it was begun: another split would test on who was learned."""
+    folder = request.out / "run"
+    begun = {
+        "plan": plan.digest,
+        "files": {name: file_sha256(path) for name, path in sorted(request.sites.items())},
+        "holdout": request.holdout,
+        "seed": request.seed,
+        "engine": request.engine,
+    }
+    path = folder / "begun.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(path, json.dumps(begun, indent=1) + "\n")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    differing = [name for name, value in begun.items() if found.get(name) != value]
+    if differing:
+        raise FederationError(
+            f"{folder}: holds a run with another {' and '.join(differing)}",
+            hint="name a new folder, --out, or give what it was begun with",
+        )
 
 
 def _plan(request: SimulationRequest) -> FederationPlan:
@@ -247,7 +272,7 @@ def _on_flare(
     files: dict[str, SiteFile] = {}
     for name, site in sites.items():
         path = folder / "data" / f"{name}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             write_table(site.table, path)
         files[name] = SiteFile(path, site.ledger, site.dataset)

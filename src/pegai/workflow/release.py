@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pegai.audit.artefacts import scan
 from pegai.data.atomic import atomic_folder, check_folder
 from pegai.data.conform import load_table
+from pegai.data.files import file_sha256
 from pegai.data.signing import RELEASE, fingerprint, public_pem, read_private_key, sign
 from pegai.errors import DataError, GateFailedError, PrivacyError, UsageError
 from pegai.evaluate.scores import Evaluation
@@ -304,7 +305,7 @@ def _check_table(request: ReleaseRequest, judged: _Judged) -> None:
             hint="evaluate this table again: pegai evaluate",
         )
     try:
-        found = b.sha256_file(request.data)
+        found = file_sha256(request.data)
     except OSError as error:
         raise DataError(f"{request.data}: can't be read ({error.strerror})") from None
     if found not in judged.tables.values():
@@ -358,7 +359,7 @@ def _fill(folder: Path, request: ReleaseRequest, content: ReleaseContent) -> Non
         b.CROISSANT: croissant(
             content,
             data_name=name,
-            sha256=b.sha256_file(folder / name),
+            sha256=file_sha256(folder / name),
             size=(folder / name).stat().st_size,
         ),
     }

@@ -11,7 +11,7 @@ import polars as pl
 
 from pegai.data.atomic import atomic_write_text
 from pegai.data.conform import conform, usual_delimiter
-from pegai.data.files import read_frame, write_table
+from pegai.data.files import file_sha256, read_frame, write_table
 from pegai.data.splits import Split, split, split_independently
 from pegai.data.table import Table
 from pegai.privacy.guarantee import default_ledger
@@ -19,7 +19,6 @@ from pegai.report import Candidate, Content, build_content, domain_rows, write_r
 from pegai.schema import read_schema, write_schema
 from pegai.streams import Streams
 from pegai.synth.base import check_public, check_table, known_patients
-from pegai.workflow.bundle import sha256_file
 from pegai.workflow.config import RunConfig
 from pegai.workflow.deidentification import Cleaned, clean
 from pegai.workflow.facts import dataset_name, ledger_rows, machine, now, versions
@@ -262,6 +261,6 @@ def _write(
     write_schema(tables[released].schema, ready / "synthetic.schema.json")
     text = config.model_dump_json(indent=1, by_alias=True)
     atomic_write_text(ready / "run.json", text + "\n")
-    known = {"synthetic.csv": sha256_file(ready / "synthetic.csv")}
+    known = {"synthetic.csv": file_sha256(ready / "synthetic.csv")}
     write_report(replace(content, tables=known), ready)
     return ready
